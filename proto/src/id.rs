@@ -1,0 +1,173 @@
+//! Identities: of reports, hosts, profiles and bytes.
+
+use std::{fmt, str::FromStr};
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::{invalid::Invalid, limits};
+
+/// Identity of a report: a UUIDv7 made when its run ended.
+#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct ReportId(Uuid);
+
+impl ReportId {
+    /// A new id, of now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// Reads the 16 bytes of the wire.
+    ///
+    /// # Errors
+    ///
+    /// If these are not the bytes of a UUIDv7 with a time that exists.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Invalid> {
+        let uuid = Uuid::from_slice(bytes).map_err(|_| {
+            Invalid::new("report_id", format!("must have 16 bytes, has {}", bytes.len()))
+        })?;
+        Self::from_uuid(uuid)
+    }
+
+    fn from_uuid(uuid: Uuid) -> Result<Self, Invalid> {
+        if uuid.get_version_num() != 7 {
+            return Err(Invalid::new("report_id", "must be a UUID of version 7"));
+        }
+        Ok(Self(uuid))
+    }
+
+    /// The bytes of the wire.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// When the id was made, in whole milliseconds, by the agent's clock.
+    #[must_use]
+    pub fn made_at(&self) -> Timestamp {
+        self.0
+            .get_timestamp()
+            .and_then(|stamp| i64::try_from(stamp.to_unix().0).ok())
+            .and_then(|seconds| Timestamp::from_second(seconds).ok())
+            .unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl fmt::Display for ReportId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for ReportId {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let uuid = Uuid::try_parse(text).map_err(|error| Invalid::new("report_id", error))?;
+        Self::from_uuid(uuid)
+    }
+}
+
+/// Stable identity of a host: 1 to 128 of letters, digits, `.`, `_`, `:` and `-`.
+#[derive(Clone, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct HostId(String);
+
+impl HostId {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for HostId {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
+        if text.is_empty() || text.len() > limits::HOST_ID_CHARS || !text.chars().all(allowed) {
+            return Err(Invalid::new(
+                "host.id",
+                "must be 1 to 128 letters, digits, '.', '_', ':' or '-'",
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Identity of a profile: the first 12 hexadecimal digits of the SHA-256 of its key.
+#[derive(Clone, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct ProfileId(String);
+
+impl ProfileId {
+    pub(crate) fn of_key(key: &str) -> Self {
+        Self(hex::encode(&Sha256::digest(key)[..6]))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ProfileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// SHA-256 of a report's bytes.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// Reads the 32 bytes of the wire.
+    ///
+    /// # Errors
+    ///
+    /// If there are more or fewer.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Invalid> {
+        let digest = bytes.try_into().map_err(|_| {
+            Invalid::new("sha256", format!("must have 32 bytes, has {}", bytes.len()))
+        })?;
+        Ok(Self(digest))
+    }
+
+    /// The bytes of the wire.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

@@ -1,0 +1,50 @@
+//! Every limit of the contract, in one place.
+//!
+//! A collector rejects what is over them; an agent refuses to make it.
+
+use std::time::Duration;
+
+/// Reports in one batch.
+pub const BATCH_REPORTS: usize = 256;
+/// Bytes of one gRPC message, as received by the collector.
+pub const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of one encoded report.
+pub const REPORT_BYTES: usize = 1024 * 1024;
+/// Bytes of any text that has no limit of its own.
+pub const TEXT_BYTES: usize = 1024;
+/// Bytes of the longest texts: mitigations, reasons and messages.
+pub const LONG_TEXT_BYTES: usize = 8 * 1024;
+/// Characters of a host id.
+pub const HOST_ID_CHARS: usize = 128;
+/// Labels of one report.
+pub const LABELS: usize = 32;
+/// Bytes of a label's key.
+pub const LABEL_KEY_BYTES: usize = 64;
+/// Bytes of a label's value.
+pub const LABEL_VALUE_BYTES: usize = 256;
+/// Reasons of one quality verdict.
+pub const REASONS: usize = 64;
+/// Kinds of cores in one machine.
+pub const CORE_KINDS: usize = 16;
+/// Sockets, cores, threads or workers of one machine.
+pub const CPUS: u32 = 65_536;
+/// Measured rounds of one run.
+pub const ROUNDS: u32 = 10_000;
+/// Units of one cell.
+pub const UNITS: u64 = 1_000_000;
+/// Kernel rounds of one unit.
+pub const KERNEL_ROUNDS: u64 = 1_000_000_000_000;
+/// The longest wait, deadline or sample that means anything.
+pub const DURATION: Duration = Duration::from_secs(24 * 60 * 60);
+/// Bytes of memory or cache: 1 EiB.
+pub const MEMORY_BYTES: u64 = 1 << 60;
+/// The oldest report that a collector takes.
+pub const REPORT_AGE: Duration = Duration::from_secs(180 * 24 * 60 * 60);
+/// How far a report's times may lie ahead of the collector's clock.
+pub const CLOCK_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a run may take, from start to end.
+pub const RUN_DURATION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long an agent tries to deliver before it says that it could not.
+pub const DELIVERY: Duration = Duration::from_secs(10);
+/// How long a collector that was told to stop finishes what it accepted.
+pub const DRAIN: Duration = Duration::from_secs(10);

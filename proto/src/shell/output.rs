@@ -1,0 +1,78 @@
+//! Where results go, and in which form.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::PathBuf,
+};
+
+use clap::{Args, ValueEnum};
+
+/// The form of a result.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs; the fields are documented.
+    Json,
+    /// For spreadsheets, with a line of column names.
+    Csv,
+    /// For documents.
+    Markdown,
+}
+
+/// The flags that every command with a result has.
+#[derive(Args, Clone, Debug)]
+pub struct OutputArgs {
+    /// Form of the result
+    #[arg(short, long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Write the result to FILE instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// The result could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to {place}")]
+pub struct WriteError {
+    place: String,
+    source: io::Error,
+}
+
+impl OutputArgs {
+    /// Writes a result. A reader that has gone away is no error.
+    ///
+    /// # Errors
+    ///
+    /// If the file or stream cannot be written.
+    pub fn write(&self, text: &str) -> Result<(), WriteError> {
+        match &self.output {
+            Some(path) => fs::write(path, text)
+                .map_err(|source| WriteError { place: path.display().to_string(), source }),
+            None => print(text),
+        }
+    }
+}
+
+/// Writes to standard output. A reader that has gone away is no error.
+///
+/// # Errors
+///
+/// If the stream cannot be written for any other reason.
+pub fn print(text: &str) -> Result<(), WriteError> {
+    let mut stream = io::stdout().lock();
+    match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            Err(WriteError { place: "standard output".to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells a person something beside the result, on standard error.
+pub fn tell(line: impl std::fmt::Display) {
+    // Nobody is left to hear of a stream that cannot be written.
+    let _ = writeln!(io::stderr(), "{line}");
+}
