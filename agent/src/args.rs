@@ -1,0 +1,158 @@
+//! What is typed: the agent's command line, and what it means.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, value_parser};
+use fleetmark_proto::{
+    id::HostId,
+    limits,
+    plan::{Amount, Scenario, Spawner},
+    shell::{self, output::OutputArgs, value},
+};
+use url::Url;
+
+use crate::plan::Asked;
+
+/// Measure how this host runs concurrent Rust work, and report it to a collector
+#[derive(Debug, Parser)]
+#[command(name = "fleetmark-agent", version, max_term_width = 100)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command of both binaries.
+#[derive(Args, Clone, Debug)]
+pub struct GlobalArgs {
+    /// Settings file [default: fleetmark.toml in the state folder, else in /etc/fleetmark]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder where state is kept
+    #[arg(long, global = true, value_name = "DIR", hide_default_value = true,
+          default_value_os_t = shell::default_state_dir(rustix::process::geteuid().is_root()))]
+    pub state_dir: PathBuf,
+}
+
+/// The agent's commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure once, print the table, and deliver the report if a collector is given
+    Run(Box<RunArgs>),
+    /// Print what was detected, and the profile that it gives
+    Hardware(HardwareArgs),
+}
+
+/// Flags of `run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// What to measure.
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+    /// Deliver the report to the collector at this URL
+    #[arg(long, value_name = "URL", value_parser = value::collector_url)]
+    pub collector: Option<Url>,
+    /// Speak plaintext to a collector that is not on this host
+    #[arg(long)]
+    pub insecure: bool,
+    /// Exit with 3 if the run is suspect
+    #[arg(long)]
+    pub strict: bool,
+    /// Form and place of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Flags of `hardware`.
+#[derive(Args, Clone, Debug)]
+pub struct HardwareArgs {
+    /// Show every facet with where it was read, not just those that are known
+    #[arg(long)]
+    pub explain: bool,
+    /// Form and place of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// What to measure and in whose name; flags of every command that measures.
+#[derive(Args, Clone, Debug)]
+pub struct MeasureArgs {
+    /// Measured rounds; one cold round comes before them and is not counted
+    #[arg(long, value_name = "N", default_value_t = fleetmark_proto::verdict::ROUNDS,
+          value_parser = value_parser!(u32).range(1..=i64::from(limits::ROUNDS)))]
+    pub rounds: u32,
+    /// Measure this scenario only (repeatable)
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SCENARIO")]
+    pub scenario: Vec<Scenario>,
+    /// Measure this spawner only (repeatable)
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SPAWNER")]
+    pub spawner: Vec<Spawner>,
+    /// Units in spawn-overhead: a number, or such a number a worker
+    #[arg(long, value_name = "N[/worker]", default_value = "1000", value_parser = value::amount)]
+    pub spawn_units: Amount,
+    /// Units in waiting
+    #[arg(long, value_name = "N[/worker]", default_value = "1000", value_parser = value::amount)]
+    pub wait_units: Amount,
+    /// How long each unit in waiting sleeps
+    #[arg(long, value_name = "DURATION", default_value = "10ms", value_parser = value::short_duration)]
+    pub wait: Duration,
+    /// Units in cpu-bound
+    #[arg(long, value_name = "N[/worker]", default_value = "2/worker", value_parser = value::amount)]
+    pub cpu_units: Amount,
+    /// Rounds of the kernel that each unit in cpu-bound runs
+    #[arg(long, value_name = "N", default_value_t = 20_000_000,
+          value_parser = value_parser!(u64).range(1..=limits::KERNEL_ROUNDS))]
+    pub cpu_rounds: u64,
+    /// Worker threads of Tokio and of rayon [default: the CPUs that this process may use]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=i64::from(limits::CPUS)))]
+    pub workers: Option<u32>,
+    /// Seed of the order of cells within rounds [default: a new one each time]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// How long one sample may take before its cell fails
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = value::short_duration)]
+    pub deadline: Duration,
+    /// Compare the other spawners with this one
+    #[arg(long, value_enum, default_value_t = Spawner::Thread, value_name = "SPAWNER")]
+    pub against: Spawner,
+    /// Say this of the host, to filter and group by (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = value::label)]
+    pub label: Vec<(String, String)>,
+    /// What the host is known by [default: the cloud's instance id, else derived from the machine id, else made once]
+    #[arg(long, value_name = "ID", value_parser = host_id)]
+    pub host_id: Option<HostId>,
+}
+
+fn host_id(text: &str) -> Result<HostId, String> {
+    text.parse().map_err(|invalid: fleetmark_proto::invalid::Invalid| invalid.reason)
+}
+
+impl MeasureArgs {
+    /// What is asked for, with a seed where none was given.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        Asked {
+            rounds: self.rounds,
+            scenarios: self.scenario.clone(),
+            spawners: self.spawner.clone(),
+            spawn_amount: self.spawn_units,
+            wait_amount: self.wait_units,
+            wait: self.wait,
+            cpu_amount: self.cpu_units,
+            cpu_rounds: self.cpu_rounds,
+            workers: self.workers,
+            seed: self.seed.unwrap_or_else(new_seed),
+            deadline: self.deadline,
+            against: self.against,
+        }
+    }
+}
+
+/// Any number will do; a short one is easier to type again.
+fn new_seed() -> u64 {
+    let [.., high, low] = *uuid::Uuid::new_v4().as_bytes();
+    u64::from(u16::from_be_bytes([high, low]))
+}

@@ -1,0 +1,69 @@
+//! The measuring child: awaits `go`, takes a sample, writes a line, and does nothing else.
+
+use std::{
+    ffi::OsString,
+    io::{self, BufRead, Write},
+    panic,
+    process::ExitCode,
+};
+
+use fleetmark_proto::report::{Failure, FailureKind};
+
+use super::conversation::{COMMAND, Kind, Line, Orders};
+use crate::spawner::Spawners;
+
+/// Makes this process the measuring child if its only argument says so. To be called before anything else is set up.
+#[must_use]
+pub fn take_over(arguments: &[OsString]) -> Option<ExitCode> {
+    match arguments {
+        [_, command] if command == COMMAND => Some(run()),
+        _ => None,
+    }
+}
+
+fn run() -> ExitCode {
+    die_with_parent();
+    // A panic in a unit is told in the line; the terminal belongs to the parent.
+    panic::set_hook(Box::new(|_| {}));
+    match obey(io::stdin().lock(), io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn obey(mut orders: impl BufRead, mut answers: impl Write) -> io::Result<()> {
+    let mut line = String::new();
+    orders.read_line(&mut line)?;
+    let Orders { workers, cells } = serde_json::from_str(&line)?;
+    let mut spawners = Spawners::new(workers);
+    loop {
+        line.clear();
+        if orders.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let index = line.trim_end().strip_prefix("go ").and_then(|index| index.parse().ok());
+        let Some(work) = index.and_then(|index: usize| cells.get(index)) else {
+            return Err(io::Error::from(io::ErrorKind::InvalidData));
+        };
+        let outcome = spawners.sample(work).map_err(|Failure { kind, message }| match kind {
+            FailureKind::LimitedThreads => (Kind::LimitedThreads, message),
+            _ => (Kind::Panic, message),
+        });
+        let answer = Line { outcome, pool_ended: spawners.pool_ended() };
+        let mut text = serde_json::to_string(&answer)?;
+        text.push('\n');
+        answers.write_all(text.as_bytes())?;
+        answers.flush()?;
+    }
+}
+
+/// A child whose parent was killed must not go on measuring.
+#[cfg(target_os = "linux")]
+fn die_with_parent() {
+    // Where this is refused, the end of standard input still ends the child after its sample.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+}
+
+/// Elsewhere the end of standard input ends the child after its sample.
+#[cfg(not(target_os = "linux"))]
+fn die_with_parent() {}

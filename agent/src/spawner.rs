@@ -1,0 +1,240 @@
+//! The ways of starting units. Each takes a sample: the duration from the first spawn to the last join.
+//!
+//! Inside the timed region there is the measured work and nothing else. Runtimes, pools and the memory for handles are
+//! made before it, and what went wrong is worked out after it.
+
+mod blocking_pool;
+mod rayon_pool;
+mod threads;
+mod tokio_tasks;
+
+use std::{any::Any, panic, time::Duration};
+
+use fleetmark_proto::{
+    plan::Spawner,
+    report::{Failure, FailureKind},
+    unit::Nanos,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::scenario::{CpuBound, Scenario, SpawnOverhead, Waiting};
+use blocking_pool::BlockingPool;
+use rayon_pool::RayonPool;
+use tokio_tasks::TokioTasks;
+
+/// What one cell is to do, once.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Work {
+    /// What units do.
+    pub task: Task,
+    /// How they are started.
+    pub spawner: Spawner,
+    /// How many of them.
+    pub units: u64,
+}
+
+/// What one unit does.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Task {
+    /// Return at once.
+    SpawnOverhead,
+    /// Sleep this long.
+    Waiting(Duration),
+    /// Run this many rounds of the kernel.
+    CpuBound(u64),
+}
+
+/// What one cell gave, once.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Sample {
+    /// From the first spawn to the last join, in nanoseconds.
+    pub elapsed_ns: u64,
+    /// The wrapping sum of what the units returned.
+    pub sum: u64,
+    /// Threads that the spawner kept for it.
+    pub threads: u64,
+}
+
+impl Sample {
+    /// The duration of the sample.
+    #[must_use]
+    pub fn elapsed(&self) -> Nanos {
+        Nanos(self.elapsed_ns)
+    }
+}
+
+/// All spawners with what they keep between samples. Each is built when it is first used, outside the timed region.
+#[derive(Debug)]
+pub struct Spawners {
+    workers: usize,
+    tokio: Option<TokioTasks>,
+    blocking: Option<BlockingPool>,
+    rayon: Option<RayonPool>,
+    pool_ended: bool,
+}
+
+impl Spawners {
+    /// Spawners whose runtimes and pools have this many workers. Nothing is built yet.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self { workers, tokio: None, blocking: None, rayon: None, pool_ended: false }
+    }
+
+    /// Whether the host's thread limit could not hold the blocking pool beside the threads of a `thread` cell. From
+    /// then on the pool is ended before each of these.
+    #[must_use]
+    pub fn pool_ended(&self) -> bool {
+        self.pool_ended
+    }
+
+    /// Takes one sample.
+    ///
+    /// # Errors
+    ///
+    /// If the host refused a thread, or the work panicked.
+    pub fn sample(&mut self, work: &Work) -> Result<Sample, Failure> {
+        let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| match work.task {
+            Task::SpawnOverhead => self.dispatch(work, SpawnOverhead),
+            Task::Waiting(wait) => self.dispatch(work, Waiting { wait }),
+            Task::CpuBound(rounds) => self.dispatch(work, CpuBound { rounds }),
+        }));
+        outcome.unwrap_or_else(|payload| {
+            // What a panic left behind cannot be trusted with another sample.
+            *self = Self { pool_ended: self.pool_ended, ..Self::new(self.workers) };
+            Err(panicked(payload.as_ref()))
+        })
+    }
+
+    fn dispatch<S: Scenario>(&mut self, work: &Work, scenario: S) -> Result<Sample, Failure> {
+        match work.spawner {
+            Spawner::Thread => self.threads(scenario, work.units),
+            Spawner::Tokio => {
+                let tokio = made(&mut self.tokio, || TokioTasks::new(self.workers))?;
+                tokio.sample(scenario, work.units)
+            }
+            Spawner::SpawnBlocking => {
+                let blocking = made(&mut self.blocking, || BlockingPool::new(self.workers))?;
+                blocking.sample(scenario, work.units)
+            }
+            Spawner::Rayon => {
+                let rayon = made(&mut self.rayon, || RayonPool::new(self.workers))?;
+                Ok(rayon.sample(scenario, work.units))
+            }
+        }
+    }
+
+    fn threads<S: Scenario>(&mut self, scenario: S, units: u64) -> Result<Sample, Failure> {
+        if self.pool_ended {
+            self.blocking = None;
+        }
+        let sample = threads::sample(scenario, units);
+        let refused =
+            matches!(&sample, Err(failure) if failure.kind == FailureKind::LimitedThreads);
+        if refused && self.blocking.take().is_some() {
+            self.pool_ended = true;
+            return threads::sample(scenario, units);
+        }
+        sample
+    }
+}
+
+/// What is in the slot, made first if nothing is.
+fn made<T>(
+    slot: &mut Option<T>,
+    make: impl FnOnce() -> Result<T, Failure>,
+) -> Result<&mut T, Failure> {
+    match slot {
+        Some(there) => Ok(there),
+        None => Ok(slot.insert(make()?)),
+    }
+}
+
+/// The failure of a host that refuses threads.
+fn limited(message: String) -> Failure {
+    let hint = "raise `ulimit -u`, pids.max or TasksMax, or ask for fewer units";
+    Failure { kind: FailureKind::LimitedThreads, message: format!("{message}; {hint}") }
+}
+
+/// What a panic said. Tokio panics where the host refuses a thread that it cannot do without.
+fn panicked(payload: &(dyn Any + Send)) -> Failure {
+    let said = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without a message");
+    if said.contains("can't spawn") {
+        return limited(said.to_owned());
+    }
+    Failure { kind: FailureKind::Panic, message: format!("the work panicked: {said}") }
+}
+
+/// What a task that did not end well said.
+fn lost(error: tokio::task::JoinError) -> Failure {
+    match error.try_into_panic() {
+        Ok(payload) => panicked(payload.as_ref()),
+        Err(error) => Failure { kind: FailureKind::Panic, message: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{cpu_bound::expected_sum, sum_of_ids};
+
+    #[test]
+    fn every_spawner_runs_every_unit_once() {
+        let mut spawners = Spawners::new(2);
+        for spawner in Spawner::ALL {
+            for (task, sum) in [
+                (Task::SpawnOverhead, sum_of_ids(100)),
+                (Task::Waiting(Duration::from_millis(1)), sum_of_ids(100)),
+                (Task::CpuBound(500), expected_sum(100, 500)),
+            ] {
+                let work = Work { task, spawner, units: 100 };
+                let sample = spawners.sample(&work).unwrap();
+                assert_eq!(sample.sum, sum, "{work:?}");
+                assert!(sample.threads >= 1, "{work:?}");
+                if let Task::Waiting(wait) = task {
+                    assert!(Duration::from(sample.elapsed()) >= wait, "{work:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_blocking_pool_grows_as_waits_need_it() {
+        let mut spawners = Spawners::new(1);
+        let work = Work {
+            task: Task::Waiting(Duration::from_millis(500)),
+            spawner: Spawner::SpawnBlocking,
+            units: 40,
+        };
+        assert_eq!(spawners.sample(&work).unwrap().threads, 40);
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_with_its_words() {
+        #[derive(Clone, Copy)]
+        struct Broken;
+        impl Scenario for Broken {
+            fn run_blocking(self, _: u64) -> u64 {
+                panic!("out of luck")
+            }
+            async fn run_async(self, id: u64) -> u64 {
+                self.run_blocking(id)
+            }
+        }
+        for spawner in Spawner::ALL {
+            let mut spawners = Spawners::new(1);
+            let work = Work { task: Task::SpawnOverhead, spawner, units: 3 };
+            let outcome =
+                panic::catch_unwind(panic::AssertUnwindSafe(|| spawners.dispatch(&work, Broken)));
+            let failure = match outcome {
+                Ok(outcome) => outcome.unwrap_err(),
+                Err(payload) => panicked(payload.as_ref()),
+            };
+            assert_eq!(failure.kind, FailureKind::Panic);
+            assert!(failure.message.contains("out of luck"), "{failure:?}");
+        }
+    }
+}
