@@ -1,0 +1,139 @@
+//! What is typed: the collector's command line.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand};
+use fleetmark_agent::args::{GlobalArgs, MeasureArgs};
+use fleetmark_proto::{
+    plan::{Scenario, Spawner},
+    shell::{
+        output::OutputArgs,
+        value::{self, Since},
+    },
+};
+use jiff::Timestamp;
+
+use crate::{store::StoreUrl, view::Filter};
+
+/// Collect what agents measure, and answer with medians per hardware profile
+#[derive(Debug, Parser)]
+#[command(name = "fleetmark-collector", version, max_term_width = 100)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The collector's commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure this host through the whole pipeline: collector, agent, delivery, report
+    Local(Box<LocalArgs>),
+    /// Take reports from agents until told to stop
+    Serve(ServeArgs),
+    /// Print medians per hardware profile
+    Report(ReportArgs),
+    /// List the hardware profiles that are known
+    Profiles(ListArgs),
+    /// List the hosts that are known
+    Hosts(ListArgs),
+    /// Print every run with its raw samples, as JSON or CSV
+    Export(ListArgs),
+}
+
+/// Where runs are kept.
+#[derive(Args, Clone, Debug)]
+pub struct StoreArgs {
+    /// Where runs are kept
+    #[arg(long, value_name = "URL", default_value = "sqlite:fleetmark.db")]
+    pub store: StoreUrl,
+}
+
+/// Flags of `local`.
+#[derive(Args, Clone, Debug)]
+pub struct LocalArgs {
+    /// What to measure.
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+    /// Where runs are kept.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Exit with 3 if the run is suspect
+    #[arg(long)]
+    pub strict: bool,
+    /// Form and place of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Flags of `serve`.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// Where to listen for agents, over gRPC
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7600")]
+    pub listen: SocketAddr,
+    /// Listen in plaintext for other hosts too
+    #[arg(long)]
+    pub insecure: bool,
+    /// Where runs are kept.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Flags of `report`.
+#[derive(Args, Clone, Debug)]
+pub struct ReportArgs {
+    /// Where runs are kept.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Show this profile only: its name, its id, or the start of its id (repeatable)
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Vec<String>,
+    /// Show this scenario only (repeatable)
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SCENARIO")]
+    pub scenario: Vec<Scenario>,
+    /// Show this spawner only (repeatable)
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SPAWNER")]
+    pub spawner: Vec<Spawner>,
+    /// Leave out runs that ended before: a duration back from now, or a time
+    #[arg(long, value_name = "WHEN", default_value = "30d", value_parser = value::since)]
+    pub since: Since,
+    /// Let suspect runs into medians
+    #[arg(long)]
+    pub include_suspect: bool,
+    /// Compare the other spawners with this one
+    #[arg(long, value_enum, default_value_t = Spawner::Thread, value_name = "SPAWNER")]
+    pub against: Spawner,
+    /// Form and place of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+impl ReportArgs {
+    /// Which runs and cells are asked for, if it is now `now`.
+    #[must_use]
+    pub fn filter(&self, now: Timestamp) -> Filter {
+        Filter {
+            profile: self.profile.clone(),
+            scenario: self.scenario.clone(),
+            spawner: self.spawner.clone(),
+            since: Some(self.since.before(now)),
+            include_suspect: self.include_suspect,
+            against: self.against,
+        }
+    }
+}
+
+/// Flags of `profiles`, `hosts` and `export`.
+#[derive(Args, Clone, Debug)]
+pub struct ListArgs {
+    /// Where runs are kept.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Form and place of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}

@@ -1,0 +1,146 @@
+//! fleetmark's collector: takes reports from agents, stores them, and answers with medians per hardware profile.
+
+pub mod args;
+pub mod ingest;
+pub mod local;
+pub mod render;
+pub mod server;
+pub mod stats;
+pub mod status;
+pub mod store;
+pub mod view;
+
+#[cfg(test)]
+mod testing;
+
+use std::{ffi::OsString, io, time::Duration};
+
+use fleetmark_agent::{Stopped, args::GlobalArgs, conclude, run_error};
+use fleetmark_proto::shell::{
+    Exit, config,
+    output::{Format, OutputArgs, tell},
+};
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+
+use args::{Cli, Command, ListArgs, LocalArgs, ReportArgs, ServeArgs};
+use local::{Local, LocalError};
+use render::RenderError;
+use store::{Mode, StoredRun};
+use view::Filter;
+
+/// Does what the command line says.
+pub fn main(arguments: Vec<OsString>) -> Exit {
+    let cli: Cli = match config::parse("collector", arguments) {
+        Ok(cli) => cli,
+        Err(stop) => return stop.tell(),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Stopped::from(error).tell(),
+    };
+    let outcome = runtime.block_on(obey(cli));
+    // What was cut off is not waited for again.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    outcome.unwrap_or_else(Stopped::tell)
+}
+
+async fn obey(cli: Cli) -> Result<Exit, Stopped> {
+    match cli.command {
+        Command::Local(arguments) => local(*arguments, &cli.global).await,
+        Command::Serve(arguments) => serve(arguments).await,
+        Command::Report(arguments) => report(arguments).await,
+        Command::Profiles(arguments) => {
+            list(&arguments, |runs, format| render::profiles(&view::profiles(runs), format)).await
+        }
+        Command::Hosts(arguments) => {
+            list(&arguments, |runs, format| render::hosts(&view::hosts(runs), format)).await
+        }
+        Command::Export(arguments) => {
+            if !matches!(arguments.output.format, Format::Json | Format::Csv) {
+                return Err(Stopped::usage(&RenderError::NoSuchForm));
+            }
+            list(&arguments, |runs, format| render::export(&view::export(runs), format)).await
+        }
+    }
+}
+
+async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stopped> {
+    let LocalArgs { measure, store, strict, output } = arguments;
+    let store = store::open(&store.store, Mode::Write).await?;
+    let Local { report, delivery, url } = local::local(measure, &global.state_dir, store.clone())
+        .await
+        .map_err(|error| match error {
+            LocalError::Run(error) => run_error(error),
+            error => Stopped::from(error),
+        })?;
+    // This host's own profile is shown whatever else is in the store, and whatever its run's quality.
+    let filter = Filter {
+        profile: vec![report.profile.id.to_string()],
+        include_suspect: true,
+        against: report.against,
+        ..Filter::default()
+    };
+    let view = view::medians(&store.runs(None).await?, &filter, Timestamp::now());
+    output.write(&render::medians(&view, output.format)?)?;
+    if !report.quality.is_clean() {
+        tell(format_args!("suspect: {}", report.quality.reasons.join("; ")));
+    }
+    Ok(conclude(&report, strict, Some((&url, &delivery))))
+}
+
+async fn serve(arguments: ServeArgs) -> Result<Exit, Stopped> {
+    let ServeArgs { listen, insecure, store } = arguments;
+    server::check_listen(listen, insecure).map_err(|error| Stopped::usage(&error))?;
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_target(false).init();
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let listener = server::bind(listen).await?;
+    let opened = store::open(&store.store, Mode::Write).await?;
+    tracing::info!("listening on {}, storing in {}", listener.local_addr()?, store.store);
+    let shutdown = async {
+        let which = tokio::select! {
+            _ = terminated.recv() => "SIGTERM",
+            _ = interrupted.recv() => "SIGINT",
+        };
+        tracing::info!("{which}: finishing what was accepted");
+    };
+    let served = server::serve(listener, opened, shutdown).await?;
+    let reports = served.tally.words();
+    match served.cut_off {
+        0 => tracing::info!("stopped; reports: {reports}"),
+        calls => tracing::warn!("stopped, and cut off {calls} calls; reports: {reports}"),
+    }
+    Ok(Exit::Success)
+}
+
+async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
+    let now = Timestamp::now();
+    let filter = arguments.filter(now);
+    let store = store::open(&arguments.store.store, Mode::Read).await?;
+    let view = view::medians(&store.runs(filter.since).await?, &filter, now);
+    let text = render::medians(&view, arguments.output.format)?;
+    finish(&arguments.output, &text, view.profiles.is_empty())
+}
+
+async fn list(
+    arguments: &ListArgs,
+    render: impl Fn(&[StoredRun], Format) -> Result<String, RenderError>,
+) -> Result<Exit, Stopped> {
+    let store = store::open(&arguments.store.store, Mode::Read).await?;
+    let runs = store.runs(None).await?;
+    let text = render(&runs, arguments.output.format)?;
+    finish(&arguments.output, &text, runs.is_empty())
+}
+
+/// Writes what was asked for. A table of nothing says so instead.
+fn finish(output: &OutputArgs, text: &str, nothing: bool) -> Result<Exit, Stopped> {
+    if !nothing || !matches!(output.format, Format::Table | Format::Markdown) {
+        output.write(text)?;
+    }
+    if nothing {
+        tell("nothing matches");
+        return Ok(Exit::NoMatch);
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,78 @@
+//! The whole pipeline on this host: a collector on a free loopback port, an agent, delivery over real gRPC.
+
+use std::{path::Path, sync::Arc};
+
+use fleetmark_agent::{
+    args::MeasureArgs,
+    delivery::{self, DeliveryError},
+    run::{self, RunError},
+};
+use fleetmark_proto::{
+    convert::{Encoded, Outcome},
+    report::Report,
+};
+use tokio::{net::TcpListener, sync::oneshot};
+use url::Url;
+
+use crate::{
+    server::{self, ServeError},
+    store::Store,
+};
+
+/// The pipeline broke.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// Nothing could be measured.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The embedded collector failed.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The embedded collector has no address.
+    #[error("cannot listen on a free loopback port")]
+    Listen(#[source] std::io::Error),
+    /// A part of the pipeline ended without a word.
+    #[error("a part of the pipeline panicked")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Local {
+    /// What was measured.
+    pub report: Report,
+    /// What the embedded collector said of it.
+    pub delivery: Result<Outcome, DeliveryError>,
+    /// Where it listened.
+    pub url: Url,
+}
+
+/// Measures this host, with an embedded collector that is there before and idle while samples are taken.
+///
+/// # Errors
+///
+/// If nothing could be measured or the embedded collector failed. A report that was not delivered is no error here.
+pub async fn local(
+    arguments: MeasureArgs,
+    state_dir: &Path,
+    store: Arc<dyn Store>,
+) -> Result<Local, LocalError> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(LocalError::Listen)?;
+    let address = listener.local_addr().map_err(LocalError::Listen)?;
+    let url = Url::parse(&format!("http://{address}"))
+        .map_err(|error| LocalError::Listen(std::io::Error::other(error)))?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async {
+        // Dropping the sender stops the collector as well as sending does.
+        let _ = stopped.await;
+    };
+    let collector = tokio::spawn(server::serve(listener, store, shutdown));
+
+    let state_dir = state_dir.to_owned();
+    let report = tokio::task::spawn_blocking(move || run::run(&arguments, &state_dir)).await??;
+    let encoded = Encoded::new(&report);
+    let delivery = delivery::deliver(&url, &encoded).await;
+    drop(stop);
+    collector.await??;
+    Ok(Local { report, delivery, url })
+}

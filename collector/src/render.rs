@@ -1,0 +1,79 @@
+//! How views look: as tables, JSON, CSV and Markdown. No I/O; text comes out.
+
+mod csv;
+mod table;
+
+use fleetmark_proto::shell::{grid::Grid, output::Format};
+use serde::Serialize;
+
+use crate::view::{ExportedRun, HostRow, ProfileRow, View};
+
+/// A view could not be written in the form that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// JSON refused it.
+    #[error("cannot write JSON")]
+    Json(#[from] serde_json::Error),
+    /// The form does not exist for this result.
+    #[error("export has the formats json and csv")]
+    NoSuchForm,
+}
+
+/// Medians per profile.
+///
+/// # Errors
+///
+/// If the form refuses a value.
+pub fn medians(view: &View, format: Format) -> Result<String, RenderError> {
+    match format {
+        Format::Json => json(view),
+        Format::Csv => Ok(csv::medians(view)),
+        Format::Table => Ok(table::medians(view, table::Look::Text)),
+        Format::Markdown => Ok(table::medians(view, table::Look::Markdown)),
+    }
+}
+
+/// The profiles that are known.
+///
+/// # Errors
+///
+/// If the form refuses a value.
+pub fn profiles(rows: &[ProfileRow], format: Format) -> Result<String, RenderError> {
+    listed(rows, &table::profiles(rows), format)
+}
+
+/// The hosts that are known.
+///
+/// # Errors
+///
+/// If the form refuses a value.
+pub fn hosts(rows: &[HostRow], format: Format) -> Result<String, RenderError> {
+    listed(rows, &table::hosts(rows), format)
+}
+
+/// Every run with its raw samples: JSON with all there is, or CSV with a line a sample.
+///
+/// # Errors
+///
+/// If the form is neither, or refuses a value.
+pub fn export(runs: &[ExportedRun], format: Format) -> Result<String, RenderError> {
+    match format {
+        Format::Json => json(runs),
+        Format::Csv => Ok(csv::samples(runs)),
+        Format::Table | Format::Markdown => Err(RenderError::NoSuchForm),
+    }
+}
+
+/// A list that has one look: its grid's columns are the CSV's too.
+fn listed<T: Serialize>(rows: &[T], grid: &Grid, format: Format) -> Result<String, RenderError> {
+    match format {
+        Format::Json => json(rows),
+        Format::Csv => Ok(grid.csv()),
+        Format::Table => Ok(grid.text()),
+        Format::Markdown => Ok(grid.markdown()),
+    }
+}
+
+fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, RenderError> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}

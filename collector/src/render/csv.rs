@@ -1,0 +1,107 @@
+//! CSV for spreadsheets and programs: one line of column names, then plain numbers in nanoseconds.
+
+use fleetmark_proto::{shell::grid::csv, unit::Nanos};
+use serde::Serialize;
+
+use crate::view::{ExportedRun, View};
+
+/// A line a cell, with its verdict.
+pub(super) fn medians(view: &View) -> String {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        profile_id: &'a str,
+        profile_name: &'a str,
+        scenario: &'a str,
+        spawner: &'a str,
+        workload: String,
+        build: &'a str,
+        median_ns: Option<u64>,
+        low_ns: Option<u64>,
+        high_ns: Option<u64>,
+        confidence: Option<f64>,
+        hosts: u64,
+        samples: u64,
+        suspect_left_out: u64,
+        against: Option<&'a str>,
+        ratio: Option<f64>,
+        verdict: Option<&'a str>,
+    }
+    let lines = view.profiles.iter().flat_map(|profile| {
+        profile.cells.iter().map(move |cell| {
+            let verdict = profile
+                .verdicts
+                .iter()
+                .find(|found| {
+                    (found.verdict.scenario, found.verdict.spawner) == (cell.scenario, cell.spawner)
+                        && (found.workload, &found.build) == (cell.workload, &cell.build)
+                })
+                .map(|found| &found.verdict);
+            Line {
+                profile_id: profile.id.as_str(),
+                profile_name: &profile.name,
+                scenario: cell.scenario.name(),
+                spawner: cell.spawner.name(),
+                workload: cell.workload.to_string(),
+                build: &cell.build,
+                median_ns: cell.median_ns.map(|Nanos(nanos)| nanos),
+                low_ns: cell.interval.map(|found| found.low_ns.0),
+                high_ns: cell.interval.map(|found| found.high_ns.0),
+                confidence: cell.interval.map(|found| found.confidence),
+                hosts: cell.hosts,
+                samples: cell.samples,
+                suspect_left_out: cell.suspect_left_out,
+                against: verdict.map(|verdict| verdict.against.name()),
+                ratio: verdict.map(|verdict| verdict.ratio),
+                verdict: verdict.map(|verdict| verdict.verdict.name()),
+            }
+        })
+    });
+    csv(lines)
+}
+
+/// A line a sample. Round 0 is the cold one.
+pub(super) fn samples(runs: &[ExportedRun]) -> String {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        report_id: String,
+        received_at: String,
+        started_at: String,
+        host_id: &'a str,
+        host_name: &'a str,
+        profile_id: &'a str,
+        profile_name: &'a str,
+        quality: &'a str,
+        workers: u32,
+        scenario: &'a str,
+        spawner: &'a str,
+        workload: String,
+        units: u64,
+        round: u64,
+        sample_ns: u64,
+    }
+    let lines = runs.iter().flat_map(|run| {
+        let report = &run.report;
+        report.cells.iter().flat_map(move |cell| {
+            let rounds = cell.cold_ns.map(|cold| (0, cold)).into_iter();
+            let rounds = rounds.chain((1..).zip(cell.samples_ns.iter().copied()));
+            rounds.map(move |(round, sample)| Line {
+                report_id: report.report_id.to_string(),
+                received_at: run.received_at.to_string(),
+                started_at: report.started_at.to_string(),
+                host_id: report.host.id.as_str(),
+                host_name: &report.host.name,
+                profile_id: report.profile.id.as_str(),
+                profile_name: &report.profile.name,
+                quality: report.quality.verdict.name(),
+                workers: report.workers.count,
+                scenario: cell.scenario.name(),
+                spawner: cell.spawner.name(),
+                workload: cell.workload.to_string(),
+                units: cell.units,
+                round,
+                sample_ns: sample.0,
+            })
+        })
+    });
+    csv(lines)
+}

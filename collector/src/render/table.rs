@@ -1,0 +1,205 @@
+//! Tables for people, on a terminal or in a document.
+
+use fleetmark_proto::{
+    shell::grid::{Align, Grid, facts_markdown, facts_text},
+    unit::grouped,
+    verdict::Basis,
+};
+use jiff::Timestamp;
+
+use crate::view::{CellView, HostRow, ProfileRow, ProfileView, VerdictView, View};
+
+/// Where the tables stand.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Look {
+    /// On a terminal.
+    Text,
+    /// In a document.
+    Markdown,
+}
+
+impl Look {
+    fn heading(self, name: &str, id: &str) -> String {
+        match self {
+            Self::Text => format!("profile {name} ({id})\n"),
+            Self::Markdown => format!("## {name} ({id})\n\n"),
+        }
+    }
+
+    fn facts(self, facts: &[(&str, String)]) -> String {
+        match self {
+            Self::Text => facts_text(facts),
+            Self::Markdown => facts_markdown(facts),
+        }
+    }
+
+    fn grid(self, grid: &Grid) -> String {
+        match self {
+            Self::Text => grid.text(),
+            Self::Markdown => grid.markdown(),
+        }
+    }
+}
+
+pub(super) fn medians(view: &View, look: Look) -> String {
+    let against = view.filter.against.against();
+    let profiles: Vec<String> =
+        view.profiles.iter().map(|profile| one_profile(profile, against, look)).collect();
+    profiles.join("\n")
+}
+
+fn one_profile(profile: &ProfileView, against: &'static str, look: Look) -> String {
+    let mut text = look.heading(&profile.name, profile.id.as_str());
+    text.push_str(&look.facts(&facts(profile)));
+    for cells in profile.cells.chunk_by(same_group) {
+        if let Some(first) = cells.first() {
+            text.push('\n');
+            text.push_str(&look.grid(&grid(first, cells, &profile.verdicts, against)));
+        }
+    }
+    text
+}
+
+fn same_group(a: &CellView, b: &CellView) -> bool {
+    (a.scenario, a.workload, &a.build) == (b.scenario, b.workload, &b.build)
+}
+
+fn facts(profile: &ProfileView) -> Vec<(&'static str, String)> {
+    let runs = match profile.suspect_runs {
+        0 => grouped(profile.runs),
+        suspect => format!("{}, {} of them suspect", grouped(profile.runs), grouped(suspect)),
+    };
+    let mut facts = vec![("hosts", grouped(profile.hosts)), ("runs", runs)];
+    let mut builds: Vec<&str> = profile.cells.iter().map(|cell| cell.build.as_str()).collect();
+    builds.sort_unstable();
+    builds.dedup();
+    if let [only] = builds[..] {
+        facts.push(("build", only.to_owned()));
+    }
+    if profile.suspect_runs > 0 && profile.suspect_runs == profile.runs {
+        let hint = "every run is suspect, so there is no median; --include-suspect shows one, \
+                    `export --format json` the reasons";
+        facts.push(("hint", hint.to_owned()));
+    }
+    if !profile.complete {
+        let hint = "the CPU's model is unknown: no verdicts";
+        facts.push(("incomplete", hint.to_owned()));
+    }
+    if !profile.collisions.is_empty() {
+        let hosts: Vec<&str> = profile.collisions.iter().map(|host| host.as_str()).collect();
+        let hint = format!("{}: two machines claim this id, left out", hosts.join(", "));
+        facts.push(("collision", hint));
+    }
+    facts
+}
+
+fn grid(
+    first: &CellView,
+    cells: &[CellView],
+    verdicts: &[VerdictView],
+    against: &'static str,
+) -> Grid {
+    let verdict_of = |cell: &CellView| {
+        verdicts.iter().find(|found| {
+            (found.verdict.scenario, found.verdict.spawner) == (cell.scenario, cell.spawner)
+                && (found.workload, &found.build) == (cell.workload, &cell.build)
+        })
+    };
+    let row = |cell: &CellView| {
+        let verdict = verdict_of(cell).map(|found| match found.verdict.basis {
+            // One host speaks for itself; that many do so needs saying.
+            Basis::Rounds if cell.hosts > 1 => format!("{}, each host by itself", found.verdict),
+            _ => found.verdict.to_string(),
+        });
+        vec![
+            cell.spawner.to_string(),
+            cell.median_ns.map_or_else(|| "none".to_owned(), |median| median.to_string()),
+            cell.interval
+                .map_or_else(String::new, |found| format!("{} to {}", found.low_ns, found.high_ns)),
+            cell.interval
+                .map_or_else(String::new, |found| format!("{:.1}%", found.confidence * 100.0)),
+            grouped(cell.hosts),
+            grouped(cell.samples),
+            verdict.unwrap_or_default(),
+        ]
+    };
+    Grid {
+        title: format!("{}: {}", first.scenario, first.workload),
+        columns: vec![
+            ("spawner", Align::Left),
+            ("median", Align::Right),
+            ("interval", Align::Right),
+            ("confidence", Align::Right),
+            ("hosts", Align::Right),
+            ("samples", Align::Right),
+            (against, Align::Left),
+        ],
+        rows: cells.iter().map(row).collect(),
+    }
+}
+
+pub(super) fn profiles(rows: &[ProfileRow]) -> Grid {
+    Grid {
+        title: String::new(),
+        columns: vec![
+            ("id", Align::Left),
+            ("name", Align::Left),
+            ("hosts", Align::Right),
+            ("runs", Align::Right),
+            ("suspect", Align::Right),
+            ("last_seen", Align::Left),
+        ],
+        rows: rows
+            .iter()
+            .map(|row| {
+                vec![
+                    row.id.to_string(),
+                    row.name.clone(),
+                    row.hosts.to_string(),
+                    row.runs.to_string(),
+                    row.suspect_runs.to_string(),
+                    time(row.last_seen),
+                ]
+            })
+            .collect(),
+    }
+}
+
+pub(super) fn hosts(rows: &[HostRow]) -> Grid {
+    Grid {
+        title: String::new(),
+        columns: vec![
+            ("id", Align::Left),
+            ("name", Align::Left),
+            ("profile", Align::Left),
+            ("runs", Align::Right),
+            ("suspect", Align::Right),
+            ("last_seen", Align::Left),
+            ("labels", Align::Left),
+            ("state", Align::Left),
+        ],
+        rows: rows
+            .iter()
+            .map(|row| {
+                let labels: Vec<String> =
+                    row.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                let state = if row.collision { "collision" } else { "ok" };
+                vec![
+                    row.id.to_string(),
+                    row.name.clone(),
+                    format!("{} ({})", row.profile_name, row.profile_id),
+                    row.runs.to_string(),
+                    row.suspect_runs.to_string(),
+                    time(row.last_seen),
+                    labels.join(" "),
+                    state.to_owned(),
+                ]
+            })
+            .collect(),
+    }
+}
+
+/// To the second, in UTC.
+fn time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

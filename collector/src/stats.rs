@@ -1,0 +1,163 @@
+//! What the runs of many hosts say together. The host is the sampling unit: each gives one value a cell, however often
+//! it ran. No I/O.
+
+mod collision;
+mod compare;
+
+pub use collision::collided;
+pub use compare::{Compared, compare};
+
+use std::collections::BTreeMap;
+
+use fleetmark_proto::{
+    id::HostId,
+    plan::{Scenario, Spawner, Workload},
+    report::{Cell, Report},
+    samples::{self, Interval},
+    unit::Nanos,
+    verdict::Basis,
+};
+
+/// What may enter one median: results of different workloads or builds never do.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct GroupKey {
+    /// What units do.
+    pub scenario: Scenario,
+    /// What was asked.
+    pub workload: Workload,
+    /// What was measured with, as [`fleetmark_proto::report::Build::key`] says it.
+    pub build: String,
+}
+
+impl GroupKey {
+    /// Where this cell of this report belongs.
+    #[must_use]
+    pub fn of(report: &Report, cell: &Cell) -> Self {
+        Self { scenario: cell.key.scenario, workload: cell.workload, build: report.build.key() }
+    }
+}
+
+/// The runs of one group that count: each host's newest.
+#[derive(Clone, Debug, Default)]
+pub struct Group<'a> {
+    /// The newest run of each host in which this spawner's cell has a median.
+    newest: BTreeMap<Spawner, BTreeMap<&'a HostId, (&'a Report, &'a Cell)>>,
+    /// Runs with the cell that did not count, as they are suspect.
+    left_out: BTreeMap<Spawner, u64>,
+}
+
+/// The median of a profile's hosts for one cell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProfileMedian {
+    /// The median of the hosts' values.
+    pub median: Nanos,
+    /// Over the hosts' values, or over the rounds of the only host's run.
+    pub interval: Option<(Interval, Basis)>,
+    /// Hosts that gave a value.
+    pub hosts: u64,
+    /// Samples behind these values.
+    pub samples: u64,
+}
+
+impl<'a> Group<'a> {
+    /// Adds a run's cell. Runs must come oldest first: the newest of a host takes the place of those before it.
+    pub fn add(&mut self, report: &'a Report, cell: &'a Cell, counts: bool) {
+        let spawner = cell.key.spawner;
+        let newest = self.newest.entry(spawner).or_default();
+        if !counts {
+            *self.left_out.entry(spawner).or_default() += 1;
+        } else if cell.median().is_some() {
+            newest.insert(&report.host.id, (report, cell));
+        }
+    }
+
+    /// The spawners that any run had, with or without a median.
+    pub fn spawners(&self) -> impl Iterator<Item = Spawner> {
+        self.newest.keys().copied()
+    }
+
+    /// How many runs with this cell were left out as suspect.
+    #[must_use]
+    pub fn left_out(&self, spawner: Spawner) -> u64 {
+        self.left_out.get(&spawner).copied().unwrap_or(0)
+    }
+
+    /// The median over the hosts; `None` if no host has a value.
+    #[must_use]
+    pub fn median(&self, spawner: Spawner) -> Option<ProfileMedian> {
+        let cells: Vec<&Cell> =
+            self.newest.get(&spawner)?.values().map(|(_, cell)| *cell).collect();
+        let values: Vec<Nanos> = cells.iter().filter_map(|cell| cell.median()).collect();
+        let interval = match cells[..] {
+            [only] => only.interval().map(|interval| (interval, Basis::Rounds)),
+            _ => samples::interval(&values).map(|interval| (interval, Basis::Hosts)),
+        };
+        Some(ProfileMedian {
+            median: samples::median(&values)?,
+            interval,
+            hosts: fleetmark_proto::unit::count(values.len()),
+            samples: cells
+                .iter()
+                .map(|cell| fleetmark_proto::unit::count(cell.samples_ns.len()))
+                .sum(),
+        })
+    }
+
+    /// The newest run of each host in which both spawners have a median, with the two cells.
+    fn pairs(&self, spawner: Spawner, against: Spawner) -> Vec<(&'a Cell, &'a Cell)> {
+        let of = |spawner| self.newest.get(&spawner);
+        let (Some(ours), Some(theirs)) = (of(spawner), of(against)) else {
+            return Vec::new();
+        };
+        ours.iter()
+            .filter_map(|(host, (report, cell))| {
+                let (other_report, other) = theirs.get(host)?;
+                // Ratios within rounds mean nothing across runs.
+                (report.id == other_report.id).then_some((*cell, *other))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_host_counts_once_however_often_it_ran() {
+        let mut reports = vec![];
+        for (host, samples) in [("a", 100), ("a", 300), ("b", 500), ("c", 900)] {
+            reports.push(testing::report(host, &[samples; 3]));
+        }
+        let mut group = Group::default();
+        for report in &reports {
+            group.add(report, &report.cells[0], true);
+        }
+        let found = group.median(reports[0].cells[0].key.spawner).unwrap();
+        assert_eq!(
+            found.median,
+            Nanos(500),
+            "of 300, 500 and 900: the newest run of host a counts"
+        );
+        assert_eq!((found.hosts, found.samples), (3, 9));
+        let (interval, basis) = found.interval.unwrap();
+        assert_eq!(basis, Basis::Hosts);
+        assert_eq!((interval.low_ns, interval.high_ns), (Nanos(300), Nanos(900)));
+        assert!((interval.confidence - 0.75).abs() < 1e-12);
+    }
+
+    #[test]
+    fn suspect_runs_are_left_out_and_counted() {
+        let clean = testing::report("a", &[100; 3]);
+        let suspect = testing::report("a", &[900; 3]);
+        let mut group = Group::default();
+        group.add(&clean, &clean.cells[0], true);
+        group.add(&suspect, &suspect.cells[0], false);
+        let spawner = clean.cells[0].key.spawner;
+        let found = group.median(spawner).unwrap();
+        assert_eq!(found.median, Nanos(100));
+        assert_eq!(group.left_out(spawner), 1);
+        assert_eq!(found.interval.unwrap().1, Basis::Rounds, "one host has its rounds only");
+    }
+}

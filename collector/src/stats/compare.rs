@@ -1,0 +1,151 @@
+//! One spawner compared with another over the hosts of a profile.
+
+use fleetmark_proto::{
+    plan::Spawner,
+    report::Cell,
+    samples,
+    verdict::{self, Basis, Judgement, Outcome, RatioInterval, Verdict},
+};
+
+use super::{Group, GroupKey};
+
+/// A verdict with the group that it is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compared<'a> {
+    /// Workload and build of both sides.
+    pub group: &'a GroupKey,
+    /// What can be said.
+    pub verdict: Verdict,
+}
+
+/// Compares every spawner of these groups with `against`. All comparisons made here share the chance of an error.
+#[must_use]
+pub fn compare<'a>(groups: &'a [(GroupKey, Group<'_>)], against: Spawner) -> Vec<Compared<'a>> {
+    let pairs: Vec<_> = groups
+        .iter()
+        .flat_map(|(key, group)| {
+            let others = group.spawners().filter(move |spawner| *spawner != against);
+            others.map(move |spawner| (key, spawner, group.pairs(spawner, against)))
+        })
+        .filter(|(.., pairs)| !pairs.is_empty())
+        .collect();
+    pairs
+        .iter()
+        .filter_map(|(key, spawner, hosts)| {
+            let (judged, basis) = judge(hosts, pairs.len())?;
+            let verdict = Verdict {
+                scenario: key.scenario,
+                spawner: *spawner,
+                against,
+                ratio: judged.ratio,
+                interval: judged.interval,
+                basis,
+                verdict: judged.outcome,
+                needed: judged.needed,
+            };
+            Some(Compared { group: key, verdict })
+        })
+        .collect()
+}
+
+/// Judges the ratios of the hosts' values; where these are too few, what all hosts' own rounds agree on.
+fn judge(hosts: &[(&Cell, &Cell)], comparisons: usize) -> Option<(Judgement, Basis)> {
+    if let [(cell, other)] = hosts {
+        let judged = verdict::judge_rounds(cell, other, comparisons)?;
+        return Some((judged, Basis::Rounds));
+    }
+    let ratios: Vec<f64> = hosts
+        .iter()
+        .filter_map(|(cell, other)| Some((cell.median()?, other.median()?)))
+        .filter(|(ours, theirs)| ours.0 > 0 && theirs.0 > 0)
+        .map(|(ours, theirs)| ours.to_f64() / theirs.to_f64())
+        .collect();
+    let over_hosts = verdict::judge(&ratios, comparisons)?;
+    if over_hosts.interval.is_some() {
+        return Some((over_hosts, Basis::Hosts));
+    }
+    let own: Vec<Judgement> = hosts
+        .iter()
+        .filter_map(|(cell, other)| verdict::judge_rounds(cell, other, comparisons))
+        .collect();
+    match agreement(&own) {
+        Some(outcome) if own.len() == hosts.len() => {
+            let agreed = Judgement {
+                ratio: samples::median_ratio(&ratios)?,
+                interval: widest(&own),
+                outcome,
+                needed: None,
+            };
+            Some((agreed, Basis::Rounds))
+        }
+        _ => Some((over_hosts, Basis::Hosts)),
+    }
+}
+
+/// What all hosts say, if it is one thing and it is something.
+fn agreement(own: &[Judgement]) -> Option<Outcome> {
+    let (first, others) = own.split_first()?;
+    let agreed = others.iter().all(|other| other.outcome == first.outcome);
+    (agreed && first.outcome != Outcome::Unresolved).then_some(first.outcome)
+}
+
+/// From the lowest end of all hosts' intervals to the highest, as sure as the least sure of them: what each host says of
+/// itself lies within.
+fn widest(own: &[Judgement]) -> Option<RatioInterval> {
+    own.iter().filter_map(|judged| judged.interval).reduce(|one, other| RatioInterval {
+        low: one.low.min(other.low),
+        high: one.high.max(other.high),
+        confidence: one.confidence.min(other.confidence),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetmark_proto::report::Report;
+
+    use super::*;
+    use crate::testing;
+
+    /// What is said of `tokio` against `thread` over hosts whose eleven rounds have these ratios.
+    fn over(hosts: &[f64]) -> Verdict {
+        let reports: Vec<Report> = hosts
+            .iter()
+            .enumerate()
+            .map(|(index, ratio)| testing::pair(&format!("host-{index}"), *ratio))
+            .collect();
+        let mut group = Group::default();
+        for report in &reports {
+            for cell in &report.cells {
+                group.add(report, cell, true);
+            }
+        }
+        let groups = [(testing::group_key(&reports[0]), group)];
+        let [compared] = &compare(&groups, Spawner::Thread)[..] else { panic!("one comparison") };
+        compared.verdict.clone()
+    }
+
+    #[test]
+    fn one_host_speaks_for_itself() {
+        let verdict = over(&[0.5]);
+        assert_eq!((verdict.verdict, verdict.basis), (Outcome::Faster, Basis::Rounds));
+        assert!(verdict.interval.is_some());
+    }
+
+    #[test]
+    fn few_hosts_must_agree() {
+        let agreed = over(&[0.5, 0.6, 0.7]);
+        assert_eq!((agreed.verdict, agreed.basis), (Outcome::Faster, Basis::Rounds));
+        assert!((agreed.ratio - 0.6).abs() < 0.01, "{agreed:?}");
+        let split = over(&[0.5, 1.5, 1.0]);
+        assert_eq!((split.verdict, split.basis), (Outcome::Unresolved, Basis::Hosts));
+        assert_eq!(split.needed, Some(6), "a single comparison at 95% takes six hosts");
+    }
+
+    #[test]
+    fn many_hosts_are_judged_by_their_values() {
+        let verdict = over(&[0.5, 0.52, 0.49, 0.51, 0.53, 0.48]);
+        assert_eq!((verdict.verdict, verdict.basis), (Outcome::Faster, Basis::Hosts));
+        let split = over(&[0.5, 0.52, 0.49, 1.51, 1.53, 1.48]);
+        assert_eq!(split.verdict, Outcome::Unresolved);
+    }
+}

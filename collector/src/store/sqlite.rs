@@ -1,0 +1,201 @@
+//! Runs in a file of SQLite's: written ahead to a log that is on the disk before a commit returns.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use fleetmark_proto::{convert::Outcome, id::Digest};
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
+
+use super::{
+    Mode, NewRun, Store, StoreError, StoredRun,
+    row::{BUSY, RunRow, microseconds},
+    trusted_time,
+};
+
+mod migrations {
+    refinery::embed_migrations!("migrations/sqlite");
+}
+
+/// A store in one file.
+#[derive(Debug)]
+pub(super) struct Sqlite {
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl Sqlite {
+    pub(super) fn open(path: PathBuf, mode: Mode) -> Result<Self, StoreError> {
+        let flags = match mode {
+            Mode::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+            Mode::Read if !path.exists() => return Err(StoreError::Missing(path)),
+            Mode::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        };
+        let classify = |source| open_error(&path, source);
+        let mut connection = Connection::open_with_flags(&path, flags).map_err(classify)?;
+        connection.busy_timeout(BUSY).map_err(classify)?;
+        let found = schema_version(&connection).map_err(classify)?;
+        let known = known_version();
+        match found {
+            Some(found) if found > known => return Err(StoreError::Newer { path, found, known }),
+            None if mode == Mode::Read || has_tables(&connection).map_err(classify)? => {
+                return Err(StoreError::NotAStore(path));
+            }
+            Some(found) if mode == Mode::Read && found < known => {
+                return Err(StoreError::Older(path));
+            }
+            _ => {}
+        }
+        if mode == Mode::Write {
+            connection.pragma_update(None, "journal_mode", "WAL").map_err(classify)?;
+            connection.pragma_update(None, "synchronous", "FULL").map_err(classify)?;
+            connection.pragma_update(None, "foreign_keys", true).map_err(classify)?;
+            migrations::migrations::runner()
+                .run(&mut connection)
+                .map_err(|source| StoreError::Migrate { path, source: Box::new(source) })?;
+        }
+        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    /// Uses the connection on a thread that may block.
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let connection = Arc::clone(&self.connection);
+        tokio::task::spawn_blocking(move || {
+            // A panic in the middle of a transaction has rolled it back; the connection is good.
+            let mut connection: MutexGuard<'_, Connection> =
+                connection.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut connection)
+        })
+        .await?
+    }
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn put(
+        &self,
+        batch: Vec<NewRun>,
+        received_at: Timestamp,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        self.with(move |connection| {
+            let transaction =
+                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let outcomes = batch
+                .iter()
+                .map(|run| put_one(&transaction, run, received_at))
+                .collect::<Result<Vec<_>, _>>()?;
+            transaction.commit()?;
+            Ok(outcomes)
+        })
+        .await
+    }
+
+    async fn runs(&self, since: Option<Timestamp>) -> Result<Vec<StoredRun>, StoreError> {
+        let since_us = since.map_or(i64::MIN, microseconds);
+        self.with(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT report_id, report, received_at_us FROM run WHERE time_us >= ?1
+                 ORDER BY time_us, report_id",
+            )?;
+            let rows = statement.query_map([since_us], |row| {
+                Ok(RunRow {
+                    report_id: row.get("report_id")?,
+                    report: row.get("report")?,
+                    received_at_us: row.get("received_at_us")?,
+                })
+            })?;
+            rows.map(|row| row?.read()).collect()
+        })
+        .await
+    }
+}
+
+fn put_one(
+    transaction: &Transaction<'_>,
+    run: &NewRun,
+    received_at: Timestamp,
+) -> Result<Outcome, StoreError> {
+    let NewRun { encoded, report } = run;
+    let id = encoded.id.as_bytes().as_slice();
+    let known: Option<Vec<u8>> = transaction
+        .prepare_cached("SELECT sha256 FROM receipt WHERE report_id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    if let Some(known) = known {
+        let digest = Digest::from_bytes(&known).map_err(|source| StoreError::Corrupt {
+            table: "receipt",
+            column: "sha256",
+            row: encoded.id.to_string(),
+            source,
+        })?;
+        return Ok(if digest == encoded.digest {
+            Outcome::Duplicate
+        } else {
+            Outcome::Conflict(digest)
+        });
+    }
+    let received_at_us = microseconds(received_at);
+    transaction
+        .prepare_cached(
+            "INSERT INTO receipt (report_id, sha256, received_at_us) VALUES (?1, ?2, ?3)",
+        )?
+        .execute(params![id, encoded.digest.as_bytes().as_slice(), received_at_us])?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO run (report_id, report, host_id, profile_id, clean, time_us, received_at_us)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            id,
+            encoded.bytes,
+            report.host.id.as_str(),
+            report.profile.id.as_str(),
+            report.quality.is_clean(),
+            microseconds(trusted_time(report, received_at)),
+            received_at_us,
+        ])?;
+    Ok(Outcome::Stored)
+}
+
+fn open_error(path: &Path, source: rusqlite::Error) -> StoreError {
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => StoreError::NotAStore(path),
+        _ => StoreError::Open { path, source },
+    }
+}
+
+/// The newest migration that the file has seen; `None` if it has no history of migrations.
+fn schema_version(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    let has_history: bool = connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'refinery_schema_history')",
+        [],
+        |row| row.get(0),
+    )?;
+    if !has_history {
+        return Ok(None);
+    }
+    connection.query_row("SELECT max(version) FROM refinery_schema_history", [], |row| row.get(0))
+}
+
+fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
+}
+
+fn known_version() -> i64 {
+    let runner = migrations::migrations::runner();
+    runner
+        .get_migrations()
+        .iter()
+        .map(|migration| i64::from(migration.version()))
+        .max()
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! What is known: profiles and hosts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fleetmark_proto::{
+    host::HostIdSource,
+    id::{HostId, ProfileId},
+    profile::Facets,
+    unit::count,
+};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::by_profile;
+use crate::{stats::collided, store::StoredRun};
+
+/// A profile, in one row.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProfileRow {
+    /// Short hash of the profile's key.
+    pub id: ProfileId,
+    /// Readable, not unique.
+    pub name: String,
+    /// Hosts that ever reported it.
+    pub hosts: u64,
+    /// Their runs.
+    pub runs: u64,
+    /// Those that are suspect.
+    pub suspect_runs: u64,
+    /// When the newest run ended.
+    pub last_seen: Timestamp,
+    /// Whether enough is known of the hardware for verdicts.
+    pub complete: bool,
+    /// What makes the profile.
+    pub facets: Facets,
+}
+
+/// A host, in one row.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HostRow {
+    /// What the host is known by.
+    pub id: HostId,
+    /// Its name, as its newest run says.
+    pub name: String,
+    /// Where the id came from.
+    pub id_source: HostIdSource,
+    /// Id of the profile of its newest run.
+    pub profile_id: ProfileId,
+    /// Name of that profile.
+    pub profile_name: String,
+    /// Runs that it reported.
+    pub runs: u64,
+    /// Those that are suspect.
+    pub suspect_runs: u64,
+    /// When the newest run ended.
+    pub last_seen: Timestamp,
+    /// Whether two machines claim to be this host; then it enters no median.
+    pub collision: bool,
+    /// What the owner calls it.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Every profile, in the order of their names.
+#[must_use]
+pub fn profiles(runs: &[StoredRun]) -> Vec<ProfileRow> {
+    let all: Vec<&StoredRun> = runs.iter().collect();
+    let mut rows: Vec<ProfileRow> = by_profile(&all)
+        .into_values()
+        .filter_map(|runs| {
+            let newest = runs.last()?;
+            let profile = &newest.report.profile;
+            let hosts: BTreeSet<&HostId> = runs.iter().map(|run| &run.report.host.id).collect();
+            Some(ProfileRow {
+                id: profile.id.clone(),
+                name: profile.name.clone(),
+                hosts: count(hosts.len()),
+                runs: count(runs.len()),
+                suspect_runs: suspect(&runs),
+                last_seen: newest.time(),
+                complete: profile.facets.is_complete(),
+                facets: profile.facets.clone(),
+            })
+        })
+        .collect();
+    rows.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    rows
+}
+
+/// Every host, in the order of their ids.
+#[must_use]
+pub fn hosts(runs: &[StoredRun]) -> Vec<HostRow> {
+    let collided = collided(runs.iter().map(|run| &run.report));
+    let mut by_host: BTreeMap<&HostId, Vec<&StoredRun>> = BTreeMap::new();
+    for run in runs {
+        by_host.entry(&run.report.host.id).or_default().push(run);
+    }
+    by_host
+        .into_iter()
+        .filter_map(|(id, mut runs)| {
+            runs.sort_by_key(|run| (run.time(), run.report.id));
+            let newest = runs.last()?;
+            let report = &newest.report;
+            Some(HostRow {
+                id: id.clone(),
+                name: report.host.name.clone(),
+                id_source: report.host.id_source,
+                profile_id: report.profile.id.clone(),
+                profile_name: report.profile.name.clone(),
+                runs: count(runs.len()),
+                suspect_runs: suspect(&runs),
+                last_seen: newest.time(),
+                collision: collided.contains(id),
+                labels: report.labels.clone(),
+            })
+        })
+        .collect()
+}
+
+fn suspect(runs: &[&StoredRun]) -> u64 {
+    count(runs.iter().filter(|run| !run.report.quality.is_clean()).count())
+}

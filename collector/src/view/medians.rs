@@ -1,0 +1,330 @@
+//! Medians per hardware profile, with what may be said of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fleetmark_proto::{
+    id::{HostId, ProfileId},
+    plan::{Scenario, Spawner, Workload},
+    profile::Facets,
+    samples::Interval,
+    unit::{Nanos, count},
+    verdict::{Basis, Verdict},
+};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{by_profile, is_meant};
+use crate::{
+    stats::{Group, GroupKey, collided, compare},
+    store::StoredRun,
+};
+
+/// The name and version of the view's JSON.
+const SCHEMA: &str = "fleetmark.view/1";
+
+/// Which runs and cells a view is made of.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Filter {
+    /// Ids, starts of ids, or names of profiles; empty is all.
+    pub profile: Vec<String>,
+    /// Scenarios; empty is all.
+    pub scenario: Vec<Scenario>,
+    /// Spawners; empty is all.
+    pub spawner: Vec<Spawner>,
+    /// No run that ended before.
+    pub since: Option<Timestamp>,
+    /// Whether suspect runs enter medians.
+    pub include_suspect: bool,
+    /// The spawner that the others are compared with.
+    pub against: Spawner,
+}
+
+impl Default for Filter {
+    /// Everything that is not suspect, compared with `thread`.
+    fn default() -> Self {
+        Self {
+            profile: Vec::new(),
+            scenario: Vec::new(),
+            spawner: Vec::new(),
+            since: None,
+            include_suspect: false,
+            against: Spawner::Thread,
+        }
+    }
+}
+
+/// Medians per hardware profile.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct View {
+    /// `fleetmark.view/1`.
+    pub schema: &'static str,
+    /// When it was made.
+    pub generated_at: Timestamp,
+    /// What was asked for.
+    pub filter: Filter,
+    /// In the order of their names.
+    pub profiles: Vec<ProfileView>,
+}
+
+/// What the hosts of one profile say.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProfileView {
+    /// Short hash of the profile's key.
+    pub id: ProfileId,
+    /// Readable, not unique.
+    pub name: String,
+    /// Hosts with a run in the window.
+    pub hosts: u64,
+    /// Their runs in the window.
+    pub runs: u64,
+    /// Those that are suspect.
+    pub suspect_runs: u64,
+    /// Hosts of which two machines claim to be one; they enter no median.
+    pub collisions: Vec<HostId>,
+    /// Whether enough is known of the hardware for verdicts.
+    pub complete: bool,
+    /// What makes the profile.
+    pub facets: Facets,
+    /// One a scenario, spawner, workload and build.
+    pub cells: Vec<CellView>,
+    /// Each spawner compared with one.
+    pub verdicts: Vec<VerdictView>,
+}
+
+/// One cell over the hosts of a profile.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CellView {
+    /// What units do.
+    pub scenario: Scenario,
+    /// How they are started.
+    pub spawner: Spawner,
+    /// What was asked.
+    pub workload: Workload,
+    /// What was measured with.
+    pub build: String,
+    /// The median of the hosts' values; `null` if none counts.
+    pub median_ns: Option<Nanos>,
+    /// Of that median.
+    pub interval: Option<Interval>,
+    /// Over what the interval was taken: a profile with one host has only the rounds of its newest run.
+    pub interval_basis: Option<Basis>,
+    /// Hosts that gave a value.
+    pub hosts: u64,
+    /// Samples behind these values.
+    pub samples: u64,
+    /// Runs with this cell that did not count, as they are suspect.
+    pub suspect_left_out: u64,
+}
+
+/// A verdict with what it is about.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VerdictView {
+    /// What can be said.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// The workload of both sides.
+    pub workload: Workload,
+    /// The build of both sides.
+    pub build: String,
+}
+
+/// Aggregates runs by their hardware profile.
+#[must_use]
+pub fn medians(runs: &[StoredRun], filter: &Filter, now: Timestamp) -> View {
+    let in_window: Vec<&StoredRun> =
+        runs.iter().filter(|run| filter.since.is_none_or(|since| run.time() >= since)).collect();
+    // Two machines under one id are two whatever is asked for, so this looks at all of the window.
+    let collided = collided(in_window.iter().map(|run| &run.report));
+    let wanted: Vec<&StoredRun> = in_window
+        .into_iter()
+        .filter(|run| {
+            filter.profile.is_empty()
+                || filter.profile.iter().any(|wanted| is_meant(&run.report, wanted))
+        })
+        .filter(|run| {
+            run.report.cells.iter().any(|cell| filter.wants(cell.key.scenario, cell.key.spawner))
+        })
+        .collect();
+    let mut profiles: Vec<ProfileView> = by_profile(&wanted)
+        .into_values()
+        .filter_map(|runs| profile(&runs, filter, &collided))
+        .collect();
+    profiles.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    View { schema: SCHEMA, generated_at: now, filter: filter.clone(), profiles }
+}
+
+impl Filter {
+    /// Whether a cell is asked for.
+    fn wants(&self, scenario: Scenario, spawner: Spawner) -> bool {
+        (self.scenario.is_empty() || self.scenario.contains(&scenario))
+            && (self.spawner.is_empty() || self.spawner.contains(&spawner))
+    }
+}
+
+/// The view of one profile's runs, which come oldest first.
+fn profile(
+    runs: &[&StoredRun],
+    filter: &Filter,
+    collided: &BTreeSet<&HostId>,
+) -> Option<ProfileView> {
+    // The newest run names the profile.
+    let newest = &runs.last()?.report;
+    let hosts: BTreeSet<&HostId> = runs.iter().map(|run| &run.report.host.id).collect();
+    let groups = groups(runs, filter, collided);
+    let complete = newest.profile.facets.is_complete();
+    let verdicts = if complete { compare(&groups, filter.against) } else { Vec::new() };
+    Some(ProfileView {
+        id: newest.profile.id.clone(),
+        name: newest.profile.name.clone(),
+        hosts: count(hosts.len()),
+        runs: count(runs.len()),
+        suspect_runs: count(runs.iter().filter(|run| !run.report.quality.is_clean()).count()),
+        collisions: hosts.into_iter().filter(|host| collided.contains(host)).cloned().collect(),
+        complete,
+        facets: newest.profile.facets.clone(),
+        cells: groups.iter().flat_map(|(key, group)| cells(key, group, filter)).collect(),
+        verdicts: verdicts
+            .into_iter()
+            .filter(|compared| filter.wants(compared.verdict.scenario, compared.verdict.spawner))
+            .map(|compared| VerdictView {
+                verdict: compared.verdict,
+                workload: compared.group.workload,
+                build: compared.group.build.clone(),
+            })
+            .collect(),
+    })
+}
+
+fn groups<'a>(
+    runs: &[&'a StoredRun],
+    filter: &Filter,
+    collided: &BTreeSet<&HostId>,
+) -> Vec<(GroupKey, Group<'a>)> {
+    let mut groups: BTreeMap<GroupKey, Group<'_>> = BTreeMap::new();
+    for run in runs.iter().filter(|run| !collided.contains(&run.report.host.id)) {
+        let report = &run.report;
+        let counts = filter.include_suspect || report.quality.is_clean();
+        for cell in &report.cells {
+            if filter.scenario.is_empty() || filter.scenario.contains(&cell.key.scenario) {
+                groups.entry(GroupKey::of(report, cell)).or_default().add(report, cell, counts);
+            }
+        }
+    }
+    groups.into_iter().collect()
+}
+
+fn cells(key: &GroupKey, group: &Group<'_>, filter: &Filter) -> Vec<CellView> {
+    group
+        .spawners()
+        .filter(|spawner| filter.wants(key.scenario, *spawner))
+        .map(|spawner| {
+            let found = group.median(spawner);
+            let interval = found.as_ref().and_then(|found| found.interval);
+            CellView {
+                scenario: key.scenario,
+                spawner,
+                workload: key.workload,
+                build: key.build.clone(),
+                median_ns: found.as_ref().map(|found| found.median),
+                interval: interval.map(|(interval, _)| interval),
+                interval_basis: interval.map(|(_, basis)| basis),
+                hosts: found.as_ref().map_or(0, |found| found.hosts),
+                samples: found.as_ref().map_or(0, |found| found.samples),
+                suspect_left_out: group.left_out(spawner),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetmark_proto::{report::Quality, verdict::Outcome};
+    use jiff::ToSpan as _;
+
+    use super::*;
+    use crate::testing;
+
+    fn run(report: fleetmark_proto::report::Report) -> StoredRun {
+        StoredRun { received_at: report.ended_at, report }
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::now()
+    }
+
+    #[test]
+    fn one_workload_and_one_build_per_median() {
+        let mut other_build = testing::report("b", &[300; 3]);
+        other_build.build.tokio = "1.55.0".into();
+        let mut other_version = testing::report("c", &[500; 3]);
+        other_version.build.agent_version = "9.9.9".into();
+        let mut other_workload = testing::report("d", &[700; 3]);
+        other_workload.cells[0].workload.workers = Some(2);
+        let runs =
+            [testing::report("a", &[100; 3]), other_build, other_version, other_workload].map(run);
+        let view = medians(&runs, &Filter::default(), now());
+        let [profile] = &view.profiles[..] else { panic!("one profile: {view:?}") };
+        assert_eq!((profile.hosts, profile.runs, profile.suspect_runs), (4, 4, 0));
+        let medians: Vec<_> =
+            profile.cells.iter().map(|cell| (cell.median_ns.unwrap().0, cell.hosts)).collect();
+        assert_eq!(medians, [(300, 2), (300, 1), (700, 1)], "the agent's version keys nothing");
+    }
+
+    #[test]
+    fn a_profile_with_suspect_runs_only_is_listed_without_a_median() {
+        let mut suspect = testing::pair("a", 0.5);
+        suspect.quality = Quality::from_reasons(vec!["throttled".into()]);
+        let runs = [run(suspect)];
+        let view = medians(&runs, &Filter::default(), now());
+        let profile = &view.profiles[0];
+        assert_eq!((profile.runs, profile.suspect_runs), (1, 1));
+        assert_eq!(profile.cells.len(), 2);
+        assert!(
+            profile.cells.iter().all(|cell| cell.median_ns.is_none() && cell.suspect_left_out == 1)
+        );
+        assert!(profile.verdicts.is_empty());
+        let all = medians(&runs, &Filter { include_suspect: true, ..Filter::default() }, now());
+        assert_eq!(all.profiles[0].verdicts[0].verdict.verdict, Outcome::Faster);
+    }
+
+    #[test]
+    fn filters_choose() {
+        let runs = [run(testing::pair("a", 0.5))];
+        let shown = |filter: Filter| medians(&runs, &filter, now()).profiles.len();
+        let id = runs[0].report.profile.id.as_str().to_owned();
+        assert_eq!(shown(Filter { profile: vec![id[..4].to_owned()], ..Filter::default() }), 1);
+        assert_eq!(
+            shown(Filter {
+                profile: vec![runs[0].report.profile.name.clone()],
+                ..Filter::default()
+            }),
+            1
+        );
+        assert_eq!(shown(Filter { profile: vec!["nothing".into()], ..Filter::default() }), 0);
+        assert_eq!(shown(Filter { scenario: vec![Scenario::Waiting], ..Filter::default() }), 0);
+        assert_eq!(shown(Filter { since: Some(now() + 1.hour()), ..Filter::default() }), 0);
+        let tokio = Filter { spawner: vec![Spawner::Tokio], ..Filter::default() };
+        let view = medians(&runs, &tokio, now());
+        assert_eq!(view.profiles[0].cells.len(), 1);
+        assert_eq!(view.profiles[0].verdicts.len(), 1, "compared with thread all the same");
+    }
+
+    #[test]
+    fn incomplete_profiles_and_collisions_are_held_back() {
+        let mut unknown = testing::pair("a", 0.5);
+        let facets = Facets { cpu_model: None, ..unknown.profile.facets.clone() };
+        unknown.profile = fleetmark_proto::profile::Profile::new(facets, None);
+        let view = medians(&[run(unknown)], &Filter::default(), now());
+        assert!(!view.profiles[0].complete && view.profiles[0].verdicts.is_empty());
+
+        let boots = ["x", "y", "x"];
+        let clones = boots.map(|boot| {
+            let mut report = testing::pair("a", 0.5);
+            report.host.boot_id_hash = Some(boot.into());
+            run(report)
+        });
+        let view = medians(&clones, &Filter::default(), now());
+        assert_eq!(view.profiles[0].collisions.len(), 1);
+        assert!(view.profiles[0].cells.is_empty());
+    }
+}

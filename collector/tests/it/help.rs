@@ -1,0 +1,28 @@
+//! What `--help` says, word for word.
+
+use crate::support::{agent, collector, command, run};
+
+#[test]
+fn help_is_as_it_was_read_last() {
+    let agent_commands = ["", "run", "hardware"];
+    let collector_commands = ["", "local", "serve", "report", "profiles", "hosts", "export"];
+    let commands = agent_commands.iter().map(|name| ("agent", agent(), *name));
+    let commands =
+        commands.chain(collector_commands.iter().map(|name| ("collector", collector(), *name)));
+    for (binary, path, name) in commands {
+        let words: Vec<&str> =
+            [name, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        let done = run(command(&path).args(words));
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+        let name = format!("{binary}-{name}").trim_end_matches('-').to_owned();
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!(name, done.stdout);
+        });
+    }
+    for path in [agent(), collector()] {
+        let version = run(command(&path).arg("--version")).stdout;
+        assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
+        let short = run(command(&path).arg("-h")).stdout;
+        assert!(!short.contains("measure  "), "the measuring child's command is hidden: {short}");
+    }
+}

@@ -1,0 +1,12 @@
+//! The real binaries, end to end: what they measure, store, print and refuse.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops where it fails")]
+
+mod command_line;
+mod deploy;
+mod docker;
+mod end_to_end;
+mod help;
+mod limits;
+mod readme;
+mod support;

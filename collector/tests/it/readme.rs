@@ -1,0 +1,97 @@
+//! Every command in the README is run as it stands there.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+};
+
+use crate::support::{command, has, run, skip};
+
+/// The test command would run this test, which would run the test command.
+const TESTS: &str = "cargo test --workspace";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The lines of the README's blocks of shell.
+fn commands() -> Vec<String> {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks = text.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
+    blocks.flat_map(str::lines).map(str::to_owned).collect()
+}
+
+/// A line of shell, at the root of the checkout, with state, store and port of its own and a small workload.
+fn shell(line: &str, folder: &Path, port: u16) -> Command {
+    let line = line.replace("127.0.0.1:7600", &format!("127.0.0.1:{port}"));
+    let mut shell = command("sh".as_ref());
+    shell.args(["-c", &format!("exec {line}")]).current_dir(root());
+    shell.env("FLEETMARK_COLLECTOR_LISTEN", format!("127.0.0.1:{port}"));
+    shell.env("FLEETMARK_COLLECTOR_STORE", format!("sqlite:{}", folder.join("fleet.db").display()));
+    for binary in ["AGENT", "COLLECTOR"] {
+        shell.env(format!("FLEETMARK_{binary}_STATE_DIR"), folder.join(binary));
+        shell.env(format!("FLEETMARK_{binary}_CPU_ROUNDS"), "50000");
+    }
+    shell
+}
+
+struct Background(Child);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn every_command_in_the_readme_works() {
+    if !has("taskset") {
+        return skip("taskset", true);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let commands = commands();
+    assert!(commands.contains(&TESTS.to_owned()));
+    let ci = fs::read_to_string(root().join(".ci/run")).unwrap();
+    assert!(ci.contains(TESTS), "CI runs the README's own test command");
+
+    let mut serving = None;
+    for line in commands.iter().filter(|line| *line != TESTS) {
+        let mut shell = shell(line, folder.path(), port);
+        if line.ends_with("-- serve") {
+            let mut child = shell.stderr(Stdio::piped()).spawn().unwrap();
+            let mut log = BufReader::new(child.stderr.take().unwrap());
+            serving = Some(Background(child));
+            let mut said = String::new();
+            while !said.contains("listening on") {
+                said.clear();
+                assert!(log.read_line(&mut said).unwrap() > 0, "it ended");
+            }
+            // Whoever does not read what it says stops it in the end.
+            thread::spawn(move || log.read_to_end(&mut Vec::new()));
+            continue;
+        }
+        let done = run(&mut shell);
+        assert_eq!(done.code, 0, "{line}: {done:?}");
+        if line.ends_with("-- local") {
+            let cells = ["thread ", "tokio ", "spawn-blocking ", "rayon "];
+            let rows = done
+                .stdout
+                .lines()
+                .filter(|line| cells.iter().any(|cell| line.starts_with(&format!(" {cell}"))));
+            assert_eq!(rows.count(), 11, "{}", done.stdout);
+            // The fleet below has a store of its own.
+            fs::remove_file(folder.path().join("fleet.db")).unwrap();
+        }
+        if line.ends_with("-- report") {
+            let profiles = done.stdout.lines().filter(|line| line.starts_with("profile ")).count();
+            assert_eq!(profiles, 2, "{}", done.stdout);
+        }
+    }
+    assert!(serving.is_some(), "the README serves");
+}

@@ -1,0 +1,153 @@
+//! What all of these tests need: both binaries, a collector to talk to, and small workloads.
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{OnceLock, mpsc},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Workloads that take milliseconds, of all eleven cells.
+pub(crate) const SMALL: [&str; 12] = [
+    "--rounds",
+    "6",
+    "--spawn-units",
+    "20",
+    "--wait-units",
+    "20",
+    "--wait",
+    "1ms",
+    "--cpu-units",
+    "2",
+    "--cpu-rounds",
+    "5000",
+];
+
+/// The collector's binary.
+pub(crate) fn collector() -> PathBuf {
+    env!("CARGO_BIN_EXE_fleetmark-collector").into()
+}
+
+/// The agent's binary. cargo builds that of the package under test only, so this one is built here.
+pub(crate) fn agent() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let path = BUILT.get_or_init(|| {
+        let folder = collector().parent().unwrap().to_owned();
+        let mut build = Command::new(env!("CARGO"));
+        build.args([
+            "build",
+            "--quiet",
+            "--package",
+            "fleetmark-agent",
+            "--bin",
+            "fleetmark-agent",
+        ]);
+        build.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
+        build.arg("--target-dir").arg(folder.parent().unwrap());
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success(), "the agent does not build");
+        folder.join("fleetmark-agent")
+    });
+    path.clone()
+}
+
+/// A command with nothing of the tester's own settings in its way.
+pub(crate) fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("FLEETMARK_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("COLUMNS").env_remove("STATE_DIRECTORY");
+    command
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Done {
+    /// The result as JSON, of a command that went well.
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.code, 0, "{self:?}");
+        serde_json::from_str(&self.stdout).unwrap()
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: &mut Command) -> Done {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    Done {
+        code: status.code().unwrap_or(-1),
+        stdout: String::from_utf8(stdout).unwrap(),
+        stderr: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+/// A collector that serves on a free port.
+pub(crate) struct Serving {
+    child: Child,
+    log: mpsc::Receiver<String>,
+    pub(crate) url: String,
+}
+
+impl Serving {
+    pub(crate) fn start(store: &str) -> Self {
+        let mut child = command(&collector())
+            .args(["serve", "--listen", "127.0.0.1:0", "--store", store])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let (sender, log) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let first = log.recv_timeout(Duration::from_secs(30)).unwrap();
+        let address = first.split("listening on ").nth(1).unwrap().split(',').next().unwrap();
+        let url = format!("http://{address}");
+        Self { child, log, url }
+    }
+
+    /// Asks the collector to stop; returns how it ended and the rest of its log.
+    pub(crate) fn stop(mut self, signal: Signal) -> (ExitStatus, Vec<String>) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+        let status = self.child.wait().unwrap();
+        (status, self.log.iter().collect())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Says loudly that a test was skipped, as a tool is missing. Where `.ci/run` has installed it, that is a failure.
+pub(crate) fn skip(tool: &str, installed_by_ci: bool) {
+    let ci = env::var_os("CI").is_some_and(|ci| ci == "true");
+    assert!(!(ci && installed_by_ci), "{tool} is missing, though .ci/run installs it");
+    eprintln!("SKIPPED: {tool} is missing");
+}
+
+/// Whether a tool is there.
+pub(crate) fn has(tool: &str) -> bool {
+    Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
