@@ -24,7 +24,13 @@ fn cells_that_need_too_many_threads_fail_with_a_reason() {
     let user = 20_000 + std::process::id() % 30_000;
     let mut limited = command("setpriv".as_ref());
     limited
-        .args([&format!("--reuid={user}"), "--regid=65534", "--clear-groups", "prlimit", "--nproc=200"])
+        .args([
+            &format!("--reuid={user}"),
+            "--regid=65534",
+            "--clear-groups",
+            "prlimit",
+            "--nproc=200",
+        ])
         .arg(&binary)
         .args([
             "run",
