@@ -30,9 +30,9 @@ use tokio::{runtime::Runtime, task::JoinSet};
 
 /// What all rounds of one cell may take, both sides together: short cells get more rounds.
 const BUDGET: Duration = Duration::from_secs(24);
-/// Pairs of processes for one cell. Where a process happens to lie in memory is worth a percent or two of a short cell;
-/// over many pairs that evens out.
-const PAIRS: u32 = 24;
+/// Pairs of processes for one cell. Where a process happens to lie in memory is worth some percent of a short cell, with
+/// the same code on both sides too. So a pair counts once, by the median of its rounds, and the interval is over pairs.
+const PAIRS: u32 = 40;
 const FEWEST_ROUNDS: u32 = 3;
 const MOST_ROUNDS: u32 = 250;
 /// The argument that makes this binary the process with the bare loop of one cell.
@@ -85,6 +85,7 @@ fn compare_all(plan: &Plan) -> io::Result<()> {
 /// Measures one cell both ways in turns, and says what came of it.
 fn compare(plan: &Plan, index: usize, program: &Program) -> io::Result<String> {
     let mut ratios = Vec::new();
+    let mut rounds_in_all = 0;
     let mut name = String::new();
     for pair in 0..PAIRS {
         let mut sampler = Sampler::new(plan, program);
@@ -112,12 +113,15 @@ fn compare(plan: &Plan, index: usize, program: &Program) -> io::Result<String> {
         let Some(cell) = measured.cells.get(index) else { continue };
         name = cell.key.to_string();
         let paired = cell.samples_ns.iter().zip(&loops);
-        ratios.extend(paired.map(|(sample, bare)| sample.to_f64() / Nanos::from(*bare).to_f64()));
+        let of_pair: Vec<f64> =
+            paired.map(|(sample, bare)| sample.to_f64() / Nanos::from(*bare).to_f64()).collect();
+        rounds_in_all += of_pair.len();
+        ratios.extend(median_ratio(&of_pair));
     }
-    Ok(judged(&name, &ratios))
+    Ok(judged(&name, &ratios, rounds_in_all))
 }
 
-fn judged(name: &str, ratios: &[f64]) -> String {
+fn judged(name: &str, ratios: &[f64], rounds: usize) -> String {
     let sorted = sorted_ratios(ratios);
     let ends = Ranks::at_least(CONFIDENCE, sorted.len())
         .and_then(|ranks| Some((*sorted.get(ranks.low)?, *sorted.get(ranks.high)?)));
@@ -130,7 +134,10 @@ fn judged(name: &str, ratios: &[f64]) -> String {
         (true, false) => "missed",
         (false, _) => "unresolved",
     };
-    format!("{name:30} ratio {ratio:.4}, {low:.4} to {high:.4}, {} rounds: {word}", ratios.len())
+    format!(
+        "{name:30} ratio {ratio:.4}, {low:.4} to {high:.4}, {} pairs of processes, {rounds} rounds: {word}",
+        ratios.len()
+    )
 }
 
 /// The process with the bare loop of one cell.
