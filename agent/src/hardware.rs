@@ -1,24 +1,36 @@
 //! What a host has, and where each fact was read.
 //!
 //! Reads are thin, from files under a root path, and parsers are pure: `/` is this host, a folder of captured files is
-//! another. Off Linux the files are not there, and what sysinfo does not tell either is unknown.
+//! another. Off Linux the files are not there; then sysctl tells on macOS, and what sysinfo does not tell either is
+//! unknown.
 
+mod caches;
+mod capture;
 pub mod cgroup;
 mod cpu;
 mod list;
+mod live;
+mod macos;
 mod memory;
 mod platform;
+mod root;
 mod topology;
+mod usable;
 
-use std::{fs, io::Read as _, num::NonZero, path::Path, thread};
+use std::path::Path;
 
 use fleetmark_proto::{
-    profile::{Facets, Limit, Millicpus},
+    profile::Facets,
     report::{System, Workers},
     unit::count,
 };
 
 use cgroup::Quota;
+use live::Live;
+use root::Root;
+use usable::Usable;
+
+pub use capture::{Capture, CaptureError, capture_live, detect_captured};
 pub(crate) use platform::one_line;
 
 /// What a host has.
@@ -45,6 +57,8 @@ pub struct Fact {
     pub value: Option<String>,
     /// Where it was found, or looked for.
     pub source: String,
+    /// Whether it is a facet, so that hosts that differ in it have different profiles.
+    pub in_key: bool,
 }
 
 /// A value with where it was read.
@@ -68,103 +82,137 @@ impl<T> Found<T> {
         if other.value.is_some() { other } else { self }
     }
 
+    /// Takes what another source tells, where this is unknown.
+    fn fill(&mut self, value: Option<T>, source: &str) {
+        Found::new(value, source).fill_into(self);
+    }
+
+    /// Replaces the other, where it is unknown and this is not.
+    fn fill_into(self, other: &mut Self) {
+        if other.value.is_none() && self.value.is_some() {
+            *other = self;
+        }
+    }
+
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Found<U> {
+        Found { value: self.value.map(change), source: self.source }
+    }
+
     fn fact(&self, name: &'static str, show: impl Fn(&T) -> String) -> Fact {
-        Fact { name, value: self.value.as_ref().map(show), source: self.source.clone() }
-    }
-}
-
-/// The files of a host.
-#[derive(Clone, Copy, Debug)]
-struct Root<'a>(&'a Path);
-
-impl Root<'_> {
-    /// A file as text without the white space around it; `None` if it is missing, empty, or not text.
-    fn read(self, path: &str) -> Option<String> {
-        /// The largest, `/proc/cpuinfo` of a machine with 1,000 CPUs, has two megabytes.
-        const LONGEST: u64 = 16 << 20;
-        let mut bytes = Vec::new();
-        fs::File::open(self.0.join(path)).ok()?.take(LONGEST).read_to_end(&mut bytes).ok()?;
-        let text = String::from_utf8_lossy(&bytes);
-        // Device trees end their text in a NUL.
-        let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
-        (!text.is_empty()).then(|| text.to_owned())
-    }
-
-    /// What a symbolic link says.
-    fn link(self, path: &str) -> Option<String> {
-        fs::read_link(self.0.join(path)).ok()?.into_os_string().into_string().ok()
-    }
-
-    fn exists(self, path: &str) -> bool {
-        self.0.join(path).exists()
+        let value = self.value.as_ref().map(show);
+        Fact { name, value, source: self.source.clone(), in_key: false }
     }
 }
 
 /// Detects the host whose files lie under `root`, from these files alone.
 #[must_use]
 pub fn detect(root: &Path) -> Hardware {
-    detect_with(root, None)
+    detect_with(Root::folder(root), None)
 }
 
 /// Detects this host: its files, what sysinfo tells beside them, and how many threads the standard library would use.
 #[must_use]
 pub fn detect_live(root: &Path) -> Hardware {
-    let parallelism = thread::available_parallelism().ok();
-    detect_with(root, Some(&Live { parallelism, sysinfo: platform::Sysinfo::look() }))
+    detect_with(Root::folder(root), Some(&Live::look()))
 }
 
-/// What only the running host can tell.
-struct Live {
-    parallelism: Option<NonZero<usize>>,
-    sysinfo: platform::Sysinfo,
+fn detect_with(root: Root<'_>, live: Option<&Live>) -> Hardware {
+    let mut parts = Parts::read(root);
+    let sysctl = match live {
+        Some(live) => live.sysctl.clone(),
+        None => root.read(macos::FILE),
+    };
+    if let Some(text) = sysctl {
+        macos::parse(&text).fill(&mut parts);
+    }
+    if let Some(live) = live {
+        live.fill(&mut parts);
+    }
+    let parallelism = live.map(|live| live.parallelism);
+    let usable = Usable::new(&parts.topology, &parts.quota, parallelism);
+    let facets = parts.facets(&usable);
+    let in_key = facets.named();
+    let mut facts = parts.facts(&usable);
+    for fact in &mut facts {
+        fact.in_key = in_key.iter().any(|(name, _)| *name == fact.name);
+    }
+    let system = parts.system();
+    Hardware { facets, system, quota: parts.quota.value.flatten(), facts, reason: usable.reason }
 }
 
-fn detect_with(root: &Path, live: Option<&Live>) -> Hardware {
-    let root = Root(root);
-    let sysinfo = live.map(|live| &live.sysinfo);
-    let cpu = cpu::read(root, sysinfo);
-    let topology = topology::read(root, sysinfo);
-    let memory = memory::read(root, sysinfo);
-    let platform = platform::read(root, &cpu, sysinfo);
-    let quota = cgroup::quota(root.0);
-    let usable = Usable::new(&topology, quota.as_ref(), live.and_then(|live| live.parallelism));
+/// All that was read, by what it is of.
+#[derive(Debug)]
+struct Parts {
+    cpu: cpu::Cpu,
+    caches: caches::Caches,
+    topology: topology::Topology,
+    quota: Found<Option<Quota>>,
+    memory: memory::Memory,
+    platform: platform::Platform,
+}
 
-    let facets = Facets {
-        arch: platform.arch.value.clone().unwrap_or_else(|| "unknown".to_owned()),
-        cpu_vendor: cpu.vendor.value.clone(),
-        cpu_model: cpu.model.value.clone(),
-        cpu_family: cpu.family.value.clone(),
-        cpu_model_number: cpu.model_number.value.clone(),
-        l3_bytes: topology.l3_bytes.value,
-        sockets: topology.sockets.value,
-        physical_cores: topology.physical_cores.value,
-        threads_per_core: topology.threads_per_core.value,
-        core_kinds: topology.core_kinds.value.clone().unwrap_or_default(),
-        usable_cpus: usable.cpus,
-        limit: usable.limit,
-        quota_millicpus: usable.quota_millicpus,
-        memory_class_mib: memory.class_mib(),
-        machine: platform.machine.value,
-        hypervisor: platform.hypervisor.value.clone(),
-        container: platform.container.value.clone(),
-    };
-    let system = System {
-        kernel: platform.kernel.value.clone(),
-        os: platform.os.value.clone(),
-        libc: platform.libc.value.clone(),
-        microcode: cpu.microcode.value.clone(),
-        mitigations: platform.mitigations.value.clone(),
-        instance_type: platform.instance_type.value.clone(),
-        memory_bytes: memory.bytes.value,
-    };
-    let text = String::clone;
-    let mut facts = vec![platform.arch.fact("arch", text)];
-    facts.extend(cpu.facts());
-    facts.extend(topology.facts());
-    facts.extend(usable.facts(&topology, quota.as_ref(), live.is_some()));
-    facts.extend(memory.facts());
-    facts.extend(platform.facts());
-    Hardware { facets, system, quota, facts, reason: usable.reason }
+impl Parts {
+    fn read(root: Root<'_>) -> Self {
+        let cpu = cpu::read(root);
+        let topology = topology::read(root);
+        let first = topology.online.value.as_ref().and_then(|cpus| cpus.first().copied());
+        Self {
+            caches: caches::read(root, first.unwrap_or(0)),
+            quota: cgroup::quota(root),
+            memory: memory::read(root),
+            platform: platform::read(root, &cpu),
+            cpu,
+            topology,
+        }
+    }
+
+    fn facets(&self, usable: &Usable) -> Facets {
+        let Self { cpu, caches, topology, quota: _, memory, platform } = self;
+        Facets {
+            arch: platform.arch.value.clone().unwrap_or_else(|| "unknown".to_owned()),
+            cpu_vendor: cpu.vendor.value.clone(),
+            cpu_model: cpu.model.value.clone(),
+            cpu_family: cpu.family.value.clone(),
+            cpu_model_number: cpu.model_number.value.clone(),
+            l3_bytes: caches.l3_bytes.value,
+            sockets: topology.sockets.value,
+            physical_cores: topology.physical_cores.value,
+            threads_per_core: topology.threads_per_core.value,
+            core_kinds: topology.core_kinds.value.clone().unwrap_or_default(),
+            usable_cpus: usable.cpus,
+            limit: usable.limit,
+            quota_millicpus: usable.quota_millicpus,
+            memory_class_mib: memory.class_mib(),
+            machine: platform.machine.value,
+            hypervisor: platform.hypervisor.value.clone(),
+            container: platform.container.value.clone(),
+        }
+    }
+
+    fn system(&self) -> System {
+        let Self { cpu, memory, platform, .. } = self;
+        System {
+            kernel: platform.kernel.value.clone(),
+            os: platform.os.value.clone(),
+            libc: platform.libc.value.clone(),
+            microcode: cpu.microcode.value.clone(),
+            mitigations: platform.mitigations.value.clone(),
+            instance_type: platform.instance_type.value.clone(),
+            memory_bytes: memory.bytes.value,
+        }
+    }
+
+    fn facts(&self, usable: &Usable) -> Vec<Fact> {
+        let Self { cpu, caches, topology, quota, memory, platform } = self;
+        let mut facts = vec![platform.arch.fact("arch", String::clone)];
+        facts.extend(cpu.facts());
+        facts.extend(caches.facts());
+        facts.extend(topology.facts());
+        facts.extend(usable.facts(topology, quota));
+        facts.extend(memory.facts());
+        facts.extend(platform.facts());
+        facts
+    }
 }
 
 impl Hardware {
@@ -179,103 +227,6 @@ impl Hardware {
                     format!("set by --workers; it would have been {usable}: {}", self.reason);
                 Workers { count, reason }
             }
-        }
-    }
-}
-
-/// How many CPUs this process may use at once.
-struct Usable {
-    cpus: u32,
-    limit: Limit,
-    quota_millicpus: Option<u64>,
-    reason: String,
-}
-
-impl Usable {
-    /// `parallelism` is the standard library's own count, which decides where it is there: Tokio follows it.
-    fn new(
-        topology: &topology::Topology,
-        quota: Option<&Quota>,
-        parallelism: Option<NonZero<usize>>,
-    ) -> Self {
-        let parallelism = parallelism.and_then(|cpus| u32::try_from(cpus.get()).ok());
-        let online = topology.online_cpus();
-        let allowed = topology.allowed_cpus().or(online);
-        // A quota that leaves every CPU usable all the time limits nothing.
-        let quota = quota.filter(|quota| {
-            allowed.is_none_or(|allowed| quota.millicpus < u64::from(allowed) * 1000)
-        });
-        let (counted, limit, reason) = match (quota, allowed, online) {
-            (Some(quota), _, _) => {
-                let whole = u32::try_from(quota.millicpus / 1000).unwrap_or(u32::MAX).max(1);
-                (Some(whole), Limit::Quota, quota_reason(quota))
-            }
-            (None, Some(allowed), Some(online)) if allowed < online => {
-                let list = platform::one_line(topology.allowed.value.as_deref().unwrap_or(""));
-                let reason = format!("affinity allows {allowed} of {online} CPUs ({list})");
-                (Some(allowed), Limit::Affinity, reason)
-            }
-            (None, Some(1), _) => (Some(1), Limit::None, "1 CPU online, no limit".to_owned()),
-            (None, Some(allowed), _) => {
-                (Some(allowed), Limit::None, format!("{allowed} CPUs online, no limit"))
-            }
-            (None, None, _) => {
-                let reason = match parallelism {
-                    Some(cpus) => format!("the operating system counts {cpus}, and shows no limit"),
-                    None => "the host does not show its CPUs".to_owned(),
-                };
-                (None, Limit::None, reason)
-            }
-        };
-        let cpus = parallelism.or(counted).unwrap_or(1);
-        let reason = match counted {
-            Some(counted) if counted != cpus => {
-                format!("the standard library counts {cpus}; by the files of the host, {reason}")
-            }
-            _ => reason,
-        };
-        let quota_millicpus = quota.map(|quota| quota.millicpus);
-        Self { cpus, limit, quota_millicpus, reason }
-    }
-
-    fn facts(&self, topology: &topology::Topology, quota: Option<&Quota>, live: bool) -> [Fact; 4] {
-        let counted = if live {
-            "std::thread::available_parallelism"
-        } else {
-            "online_cpus, affinity and quota_cpus"
-        };
-        let limit = match self.limit {
-            Limit::None => "none",
-            Limit::Affinity => "affinity",
-            Limit::Quota => "quota",
-        };
-        [
-            Found::new(Some(self.cpus), counted).fact("usable_cpus", u32::to_string),
-            topology.allowed.fact("affinity", String::clone),
-            Fact {
-                name: "quota_cpus",
-                value: Some(quota.map_or_else(
-                    || "none".to_owned(),
-                    |quota| Millicpus(quota.millicpus).to_string(),
-                )),
-                source: quota.map_or_else(
-                    || "every level of this process's cgroup".to_owned(),
-                    |quota| quota.source.clone(),
-                ),
-            },
-            Fact { name: "limit", value: Some(limit.to_owned()), source: self.reason.clone() },
-        ]
-    }
-}
-
-fn quota_reason(quota: &Quota) -> String {
-    let cpus = Millicpus(quota.millicpus);
-    let sets = format!("cgroup {} sets a quota of {cpus} CPUs", quota.level);
-    match (quota.millicpus / 1000, quota.millicpus % 1000) {
-        (_, 0) => sets,
-        (0, _) => format!("{sets}; one worker is the least, and shares it with all threads"),
-        (_, rest) => {
-            format!("{sets}; flooring leaves {} CPU that only threads can use", Millicpus(rest))
         }
     }
 }

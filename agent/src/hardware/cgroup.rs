@@ -8,9 +8,9 @@ use std::path::{Component, Path, PathBuf};
 use fleetmark_proto::{report::Throttling, unit::Nanos};
 use procfs_core::{FromBufRead as _, ProcessCGroups, process::MountInfo};
 
-use super::Root;
+use super::{Found, Root};
 
-/// The tightest quota over this process.
+/// A quota over this process.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Quota {
     /// In thousandths of a CPU; at least 1.
@@ -38,18 +38,24 @@ struct Level {
     path: String,
 }
 
-/// The tightest quota over this process on the host whose files lie under `root`; `None` if there is none.
-#[must_use]
-pub fn quota(root: &Path) -> Option<Quota> {
-    let root = Root(root);
-    let quotas = levels(root).into_iter().filter_map(|level| {
+/// The tightest quota over this process: `None` inside is none, outside unknown, as the host shows no cgroup that could
+/// set one.
+pub(super) fn quota(root: Root<'_>) -> Found<Option<Quota>> {
+    let levels = levels(root);
+    let shown = !levels.is_empty();
+    let quotas = levels.into_iter().filter_map(|level| {
         Some(Quota {
             millicpus: level.millicpus(root)?,
             source: format!("/{}/{}", level.folder, level.quota_file()),
             level: level.path,
         })
     });
-    quotas.min_by_key(|quota| quota.millicpus)
+    let tightest = quotas.min_by_key(|quota| quota.millicpus);
+    let source = tightest.as_ref().map_or_else(
+        || "every level of this process's cgroup".to_owned(),
+        |quota| quota.source.clone(),
+    );
+    Found::new(shown.then_some(tightest), source)
 }
 
 /// How often the quotas over this process have stopped it so far; `None` if no quota is set, or the host does not count.
@@ -58,7 +64,7 @@ pub fn quota(root: &Path) -> Option<Quota> {
 /// level it was that stopped the process between them.
 #[must_use]
 pub fn throttling(root: &Path) -> Option<Throttling> {
-    let root = Root(root);
+    let root = Root::folder(root);
     let limiting = levels(root).into_iter().filter(|level| level.millicpus(root).is_some());
     limiting.filter_map(|level| level.throttling(root)).reduce(|one, other| Throttling {
         periods: one.periods.saturating_add(other.periods),

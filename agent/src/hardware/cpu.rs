@@ -2,7 +2,7 @@
 
 use procfs_core::{CpuInfo, FromBufRead as _};
 
-use super::{Fact, Found, Root, platform::Sysinfo};
+use super::{Fact, Found, Root};
 
 const CPUINFO: &str = "proc/cpuinfo";
 
@@ -18,13 +18,8 @@ pub(super) struct Cpu {
     pub(super) hypervisor_flag: Option<bool>,
 }
 
-pub(super) fn read(root: Root<'_>, sysinfo: Option<&Sysinfo>) -> Cpu {
-    let mut cpu = parse(&root.read(CPUINFO).unwrap_or_default());
-    if let Some(sysinfo) = sysinfo {
-        cpu.model = cpu.model.or(|| sysinfo.found(sysinfo.cpu_model.clone()));
-        cpu.vendor = cpu.vendor.or(|| sysinfo.found(sysinfo.cpu_vendor.clone()));
-    }
-    cpu
+pub(super) fn read(root: Root<'_>) -> Cpu {
+    parse(&root.read(CPUINFO).unwrap_or_default())
 }
 
 /// Reads `/proc/cpuinfo`, of x86 or of ARM.

@@ -3,7 +3,7 @@
 use fleetmark_proto::{limits, unit::approximate};
 use procfs_core::{FromBufRead as _, Meminfo};
 
-use super::{Fact, Found, Root, platform::Sysinfo};
+use super::{Fact, Found, Root};
 
 const MEMINFO: &str = "proc/meminfo";
 const MIB: u64 = 1 << 20;
@@ -14,14 +14,9 @@ pub(super) struct Memory {
     pub(super) bytes: Found<u64>,
 }
 
-pub(super) fn read(root: Root<'_>, sysinfo: Option<&Sysinfo>) -> Memory {
-    let bytes = Found::new(root.read(MEMINFO).and_then(|text| parse(&text)), format!("/{MEMINFO}"));
-    Memory {
-        bytes: match sysinfo {
-            Some(sysinfo) => bytes.or(|| sysinfo.found(sysinfo.memory_bytes)),
-            None => bytes,
-        },
-    }
+pub(super) fn read(root: Root<'_>) -> Memory {
+    let bytes = root.read(MEMINFO).and_then(|text| parse(&text));
+    Memory { bytes: Found::new(bytes, format!("/{MEMINFO}")) }
 }
 
 fn parse(text: &str) -> Option<u64> {

@@ -1,7 +1,5 @@
 //! What the CPU is in: machine, hypervisor, container, operating system.
 
-use std::env::consts::ARCH;
-
 use fleetmark_proto::{limits, profile::Machine};
 
 use super::{Fact, Found, Root, cpu::Cpu};
@@ -24,70 +22,23 @@ pub(super) struct Platform {
     pub(super) instance_type: Found<String>,
 }
 
-/// What sysinfo tells of the running host, for what no file shows.
-#[derive(Debug)]
-pub(super) struct Sysinfo {
-    pub(super) cpu_model: Option<String>,
-    pub(super) cpu_vendor: Option<String>,
-    pub(super) physical_cores: Option<u32>,
-    pub(super) memory_bytes: Option<u64>,
-    pub(super) kernel: Option<String>,
-    pub(super) os: Option<String>,
-}
-
-impl Sysinfo {
-    pub(super) fn look() -> Self {
-        use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
-        let kinds = RefreshKind::nothing()
-            .with_cpu(CpuRefreshKind::nothing())
-            .with_memory(MemoryRefreshKind::nothing().with_ram());
-        let system = System::new_with_specifics(kinds).ok();
-        let cpu = system.as_ref().and_then(|system| system.cpus().first());
-        let text = |text: &str| Some(one_line(text)).filter(|text| !text.is_empty());
-        Self {
-            cpu_model: cpu.and_then(|cpu| text(cpu.brand())),
-            cpu_vendor: cpu.and_then(|cpu| text(cpu.vendor_id())),
-            physical_cores: System::physical_core_count().ok().map(super::small_count),
-            memory_bytes: system.as_ref().map(System::total_memory).filter(|&bytes| bytes > 0),
-            kernel: System::kernel_version().ok().as_deref().and_then(text),
-            os: System::long_os_version().ok().as_deref().and_then(text),
-        }
-    }
-
-    pub(super) fn found<T>(&self, value: Option<T>) -> Found<T> {
-        Found::new(value, "sysinfo")
-    }
-}
-
-pub(super) fn read(root: Root<'_>, cpu: &Cpu, sysinfo: Option<&Sysinfo>) -> Platform {
+pub(super) fn read(root: Root<'_>, cpu: &Cpu) -> Platform {
     let machine = machine(root, cpu);
     let hypervisor = match machine.value {
         Some(Machine::Virtual) => hypervisor(root),
         _ => Found::new(None, machine.source.clone()),
     };
-    let kernel = file(root, "proc/sys/kernel/osrelease");
     let release = |path: &str| {
         Found::new(root.read(path).and_then(|text| os_name(&text)), format!("/{path}"))
     };
-    let os = release("etc/os-release").or(|| release("usr/lib/os-release"));
-    let (kernel, os) = match sysinfo {
-        Some(sysinfo) => (
-            kernel.or(|| sysinfo.found(sysinfo.kernel.clone())),
-            os.or(|| sysinfo.found(sysinfo.os.clone())),
-        ),
-        None => (kernel, os),
-    };
     Platform {
-        arch: arch(root, sysinfo.is_some()),
+        arch: file(root, "proc/sys/kernel/arch"),
         machine,
         hypervisor,
         container: container(root),
-        kernel,
-        os,
-        libc: Found::new(
-            libc().filter(|_| sysinfo.is_some()).map(str::to_owned),
-            "what the agent was built for",
-        ),
+        kernel: file(root, "proc/sys/kernel/osrelease"),
+        os: release("etc/os-release").or(|| release("usr/lib/os-release")),
+        libc: Found::new(None, "what the agent was built for"),
         mitigations: mitigations(root),
         instance_type: instance_type(root),
     }
@@ -124,14 +75,6 @@ pub(crate) fn one_line(text: &str) -> String {
 fn file(root: Root<'_>, path: &str) -> Found<String> {
     let line = root.read(path).map(|text| one_line(&text)).filter(|line| !line.is_empty());
     Found::new(line, format!("/{path}"))
-}
-
-/// The architecture: the agent's own where it runs, as that is what it measures; a captured host says which it is.
-fn arch(root: Root<'_>, live: bool) -> Found<String> {
-    if live {
-        return Found::new(Some(ARCH.to_owned()), "what the agent was built for");
-    }
-    file(root, "proc/sys/kernel/arch")
 }
 
 /// Bare metal or virtual. x86 says so itself; elsewhere firmware does.
@@ -270,29 +213,12 @@ fn os_name(release: &str) -> Option<String> {
     Some(one_line(name.trim_matches(['"', '\'']))).filter(|name| !name.is_empty())
 }
 
-fn libc() -> Option<&'static str> {
-    if cfg!(target_env = "gnu") {
-        Some("gnu")
-    } else if cfg!(target_env = "musl") {
-        Some("musl")
-    } else {
-        None
-    }
-}
-
 /// What the kernel does about the CPU's vulnerabilities, one a line.
 fn mitigations(root: Root<'_>) -> Found<String> {
-    let folder = root.0.join(VULNERABILITIES);
-    let mut names: Vec<String> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    names.sort_unstable();
     let mut text = String::new();
-    for name in &names {
+    for name in root.list(VULNERABILITIES) {
         if let Some(mitigation) = file(root, &format!("{VULNERABILITIES}/{name}")).value {
-            let line = format!("{}: {mitigation}", one_line(name));
+            let line = format!("{}: {mitigation}", one_line(&name));
             if text.len() + 1 + line.len() > limits::LONG_TEXT_BYTES {
                 break;
             }
@@ -334,7 +260,7 @@ mod tests {
     fn files_of_a_container_count_only_where_there_may_be_one() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
-        let kind = || container(Root(root)).value;
+        let kind = || container(Root::folder(root)).value;
         assert_eq!(kind(), None, "nothing tells");
         put(root, "proc/1/environ", "TERM=linux\0container=lxc\0");
         assert_eq!(kind().as_deref(), Some("lxc"));
@@ -367,13 +293,13 @@ mod tests {
     fn an_arm_machine_of_a_cloud_is_virtual_unless_its_name_says_metal() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
-        let cpu = super::super::cpu::read(Root(root), None);
+        let cpu = super::super::cpu::read(Root::folder(root));
         put(root, "sys/class/dmi/id/sys_vendor", "Amazon EC2\n");
         put(root, "sys/class/dmi/id/product_name", "m7g.large\n");
-        assert_eq!(machine(Root(root), &cpu).value, Some(Machine::Virtual));
-        assert_eq!(instance_type(Root(root)).value.as_deref(), Some("m7g.large"));
+        assert_eq!(machine(Root::folder(root), &cpu).value, Some(Machine::Virtual));
+        assert_eq!(instance_type(Root::folder(root)).value.as_deref(), Some("m7g.large"));
         put(root, "sys/class/dmi/id/product_name", "m7g.metal\n");
-        assert_eq!(machine(Root(root), &cpu).value, Some(Machine::BareMetal));
+        assert_eq!(machine(Root::folder(root), &cpu).value, Some(Machine::BareMetal));
     }
 
     #[test]
@@ -382,7 +308,7 @@ mod tests {
         for number in 100..200 {
             put(root.path(), &format!("{VULNERABILITIES}/v{number}"), &"long ".repeat(50));
         }
-        let text = mitigations(Root(root.path())).value.unwrap();
+        let text = mitigations(Root::folder(root.path())).value.unwrap();
         assert!(text.len() <= limits::LONG_TEXT_BYTES);
         assert!(text.lines().all(|line| line.ends_with("long long")));
     }

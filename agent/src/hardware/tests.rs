@@ -1,8 +1,8 @@
 //! Captured hosts, read from their files: facts, key, workers and reason.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, thread};
 
-use fleetmark_proto::profile::Profile;
+use fleetmark_proto::profile::{Limit, Profile};
 
 use super::*;
 
@@ -35,7 +35,7 @@ fn captured_hosts_are_what_they_are() {
             workers.count,
             workers.reason
         );
-        for Fact { name, value, source } in &hardware.facts {
+        for Fact { name, value, source, in_key: _ } in &hardware.facts {
             let value = value.as_deref().unwrap_or("unknown");
             writeln!(text, "{name} = {value} [{source}]").unwrap();
         }
@@ -58,7 +58,7 @@ fn no_two_hosts_share_a_key_and_none_has_two() {
 #[test]
 fn quotas_and_throttling_are_found_at_their_level() {
     let quota =
-        |host: &str| cgroup::quota(&folder(host)).map(|quota| (quota.millicpus, quota.level));
+        |host: &str| detect(&folder(host)).quota.map(|quota| (quota.millicpus, quota.level));
     assert_eq!(quota("vm-2-cores-no-dmi"), None);
     assert_eq!(quota("server-2-sockets-smt"), None);
     assert_eq!(quota("cgroup-v1-quota-1.5"), Some((1500, "/".into())));
@@ -143,7 +143,7 @@ fn a_cgroup_outside_of_what_is_mounted_falls_back_to_the_mount() {
             ("proc/self/cgroup", &cgroup),
             ("sys/fs/cgroup/cpu.max", "200000 100000\n"),
         ]);
-        let quota = cgroup::quota(root.path()).unwrap();
+        let quota = detect(root.path()).quota.unwrap();
         assert_eq!((quota.millicpus, quota.level.as_str()), (2000, "/"), "{path}");
     }
 }
@@ -152,8 +152,9 @@ fn a_cgroup_outside_of_what_is_mounted_falls_back_to_the_mount() {
 fn sysinfo_tells_what_no_file_shows() {
     let empty = tempfile::tempdir().unwrap();
     let live = Live {
-        parallelism: NonZero::new(10),
-        sysinfo: platform::Sysinfo {
+        arch: "aarch64".into(),
+        parallelism: Some(10),
+        sysinfo: live::Sysinfo {
             cpu_model: Some("Apple M2 Pro".into()),
             cpu_vendor: Some("Apple".into()),
             physical_cores: Some(10),
@@ -161,8 +162,9 @@ fn sysinfo_tells_what_no_file_shows() {
             kernel: Some("23.6.0".into()),
             os: Some("macOS 14.6.1 Sonoma".into()),
         },
+        ..Live::default()
     };
-    let hardware = detect_with(empty.path(), Some(&live));
+    let hardware = detect_with(Root::folder(empty.path()), Some(&live));
     assert!(hardware.facets.is_complete());
     assert_eq!(profile(&hardware).name, "apple-m2-pro-10c-16g");
     assert_eq!(hardware.system.os.as_deref(), Some("macOS 14.6.1 Sonoma"));

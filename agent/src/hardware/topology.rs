@@ -1,42 +1,41 @@
-//! How cores, threads and caches are laid out.
+//! How sockets, nodes, cores and threads are laid out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleetmark_proto::{limits, profile::CoreKind};
 
-use super::{Fact, Found, Root, list, platform::Sysinfo, small_count};
+use super::{Fact, Found, Root, list, small_count};
 
 const CPUS: &str = "sys/devices/system/cpu";
 const ONLINE: &str = "sys/devices/system/cpu/online";
+const NODES: &str = "sys/devices/system/node";
 const STATUS: &str = "proc/self/status";
 
-/// How cores, threads and caches are laid out, over the whole machine.
+/// How sockets, nodes, cores and threads are laid out, over the whole machine.
 #[derive(Debug)]
 pub(super) struct Topology {
-    online: Found<BTreeSet<u32>>,
+    /// The CPUs that are online.
+    pub(super) online: Found<BTreeSet<u32>>,
     /// The CPUs that this process may run on, as the kernel lists them.
     pub(super) allowed: Found<String>,
     pub(super) sockets: Found<u32>,
     pub(super) physical_cores: Found<u32>,
     pub(super) threads_per_core: Found<u32>,
     pub(super) core_kinds: Found<Vec<CoreKind>>,
-    pub(super) l3_bytes: Found<u64>,
+    /// Memory that is nearer to some CPUs than to others.
+    pub(super) numa_nodes: Found<u32>,
 }
 
 /// One physical core: its socket, where that is told, and its hardware threads.
 type Cores = BTreeMap<BTreeSet<u32>, Option<u32>>;
 
-pub(super) fn read(root: Root<'_>, sysinfo: Option<&Sysinfo>) -> Topology {
+pub(super) fn read(root: Root<'_>) -> Topology {
     let online = online(root);
     let cpus = online.value.clone().unwrap_or_default();
     let cores = cores(root, &cpus);
     let told = !cores.is_empty();
     let sockets: BTreeSet<u32> = cores.values().copied().flatten().collect();
     let all_told = told && cores.values().all(Option::is_some);
-    let physical = Found::new(
-        told.then(|| small_count(cores.len())),
-        format!("/{CPUS}/cpu*/topology/thread_siblings_list"),
-    );
     Topology {
         allowed: Found::new(
             root.read(STATUS).and_then(|text| allowed(&text)),
@@ -50,15 +49,12 @@ pub(super) fn read(root: Root<'_>, sysinfo: Option<&Sysinfo>) -> Topology {
             cores.keys().map(|threads| small_count(threads.len())).max(),
             format!("/{CPUS}/cpu*/topology/thread_siblings_list"),
         ),
-        physical_cores: match sysinfo {
-            // Where Linux shows CPUs but no cores, sysinfo takes the one for the other on ARM.
-            Some(sysinfo) if cpus.is_empty() => {
-                physical.or(|| sysinfo.found(sysinfo.physical_cores))
-            }
-            _ => physical,
-        },
+        physical_cores: Found::new(
+            told.then(|| small_count(cores.len())),
+            format!("/{CPUS}/cpu*/topology/thread_siblings_list"),
+        ),
         core_kinds: core_kinds(root, &cores),
-        l3_bytes: l3_bytes(root, cpus.first().copied()),
+        numa_nodes: numa_nodes(root),
         online,
     }
 }
@@ -87,8 +83,8 @@ impl Topology {
             shown.join("+")
         };
         [
-            self.l3_bytes.fact("l3_bytes", u64::to_string),
             self.sockets.fact("sockets", u32::to_string),
+            self.numa_nodes.fact("numa_nodes", u32::to_string),
             self.physical_cores.fact("physical_cores", u32::to_string),
             self.threads_per_core.fact("threads_per_core", u32::to_string),
             self.core_kinds.fact("core_kinds", kinds),
@@ -128,19 +124,21 @@ fn cores(root: Root<'_>, cpus: &BTreeSet<u32>) -> Cores {
     cpus.iter().map(one).collect::<Option<Cores>>().unwrap_or_default()
 }
 
+/// What Intel calls each kind of its cores, fastest first, and what people call it.
+const INTEL_KINDS: [(&str, &str); 3] =
+    [("cpu_core", "performance"), ("cpu_atom", "efficiency"), ("cpu_lowpower", "low-power")];
+
 /// Which kinds of cores there are: Intel lists them, ARM gives each CPU a capacity.
 fn core_kinds(root: Root<'_>, cores: &Cores) -> Found<Vec<CoreKind>> {
-    let listed = |name: &str| root.read(&format!("sys/devices/{name}/cpus"));
-    if let (Some(fast), Some(slow)) = (listed("cpu_core"), listed("cpu_atom")) {
-        let kind = |name: &str, text: &str| {
-            let cpus = list::cpus(text)?;
-            let of_kind = cores.keys().filter(|threads| !threads.is_disjoint(&cpus)).count();
-            (of_kind > 0).then(|| CoreKind { name: name.to_owned(), cores: small_count(of_kind) })
-        };
-        let kinds = kind("performance", &fast).zip(kind("efficiency", &slow));
+    // A list is empty where all cores of the kind are offline.
+    let listed: Vec<(&str, String)> = INTEL_KINDS
+        .into_iter()
+        .filter_map(|(file, name)| Some((name, root.read(&format!("sys/devices/{file}/cpus"))?)))
+        .collect();
+    if !listed.is_empty() {
         return Found::new(
-            kinds.map(|(fast, slow)| vec![fast, slow]),
-            "/sys/devices/cpu_core/cpus and cpu_atom/cpus",
+            intel_kinds(&listed, cores),
+            "/sys/devices/cpu_core/cpus, cpu_atom/cpus and cpu_lowpower/cpus",
         );
     }
     let source = format!("/{CPUS}/cpu*/cpu_capacity");
@@ -169,22 +167,34 @@ fn core_kinds(root: Root<'_>, cores: &Cores) -> Found<Vec<CoreKind>> {
     Found::new(Some(kinds).filter(|kinds| !kinds.is_empty()), source)
 }
 
-/// The size of the level 3 cache that a CPU shares with its neighbours.
-fn l3_bytes(root: Root<'_>, cpu: Option<u32>) -> Found<u64> {
-    let caches = format!("{CPUS}/cpu{}/cache", cpu.unwrap_or(0));
-    let size = (0..8).find_map(|index| {
-        let level = root.read(&format!("{caches}/index{index}/level"))?;
-        (level == "3").then(|| root.read(&format!("{caches}/index{index}/size"))).flatten()
-    });
-    Found::new(size.and_then(|size| bytes(&size)), format!("/{caches}/index*/size at level 3"))
+/// The kinds by the lists of their CPUs; `None` unless every core is of exactly one kind.
+fn intel_kinds(listed: &[(&str, String)], cores: &Cores) -> Option<Vec<CoreKind>> {
+    let mut kinds = Vec::new();
+    let mut all = 0;
+    for (name, text) in listed {
+        let cpus = list::cpus(text)?;
+        let of_kind = cores.keys().filter(|threads| !threads.is_disjoint(&cpus)).count();
+        all += of_kind;
+        if of_kind > 0 {
+            kinds.push(CoreKind { name: (*name).to_owned(), cores: small_count(of_kind) });
+        }
+    }
+    if let [only] = &mut kinds[..] {
+        "core".clone_into(&mut only.name);
+    }
+    (all == cores.len() && all > 0).then_some(kinds)
 }
 
-/// `32768K` or `32M` in bytes.
-fn bytes(size: &str) -> Option<u64> {
-    let (number, unit) = match size.strip_suffix(['K', 'k']) {
-        Some(number) => (number, 1 << 10),
-        None => (size.strip_suffix('M')?, 1 << 20),
-    };
-    let bytes = number.parse::<u64>().ok()?.checked_mul(unit)?;
-    (1..=limits::MEMORY_BYTES).contains(&bytes).then_some(bytes)
+/// The NUMA nodes that are online: as the kernel lists them, or else by their folders.
+fn numa_nodes(root: Root<'_>) -> Found<u32> {
+    let listed = root.read(&format!("{NODES}/online")).and_then(|text| list::cpus(&text));
+    let listed = listed.map(|nodes| small_count(nodes.len()));
+    Found::new(listed, format!("/{NODES}/online")).or(|| {
+        let is_node = |name: &String| {
+            let number = name.strip_prefix("node");
+            number.is_some_and(|number| number.parse::<u32>().is_ok())
+        };
+        let nodes = root.list(NODES).iter().filter(|name| is_node(name)).count();
+        Found::new(Some(small_count(nodes)).filter(|&nodes| nodes > 0), format!("/{NODES}/node*"))
+    })
 }
