@@ -83,8 +83,11 @@ impl Sysctl<'_> {
 
         self.bytes("hw.memsize").fill_into(&mut memory.bytes);
         self.arch().fill_into(&mut platform.arch);
-        self.machine().fill_into(&mut platform.machine);
-        self.hypervisor().fill_into(&mut platform.hypervisor);
+        let machine = self.machine();
+        if platform.machine.value.is_none() && machine.value.is_some() {
+            platform.machine = machine;
+            platform.hypervisor = self.hypervisor();
+        }
         Found::new(Some("none".to_owned()), "macOS has no containers")
             .fill_into(&mut platform.container);
         self.text("kern.osrelease").fill_into(&mut platform.kernel);

@@ -1,46 +1,77 @@
 //! Captured hosts, read from their files: facts, key, workers and reason.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, thread};
+use std::{collections::BTreeMap, fmt::Write as _, fs, io, path::PathBuf, thread};
 
 use fleetmark_proto::profile::{Limit, Profile};
 
 use super::*;
 
-const HOSTS: [&str; 6] = [
-    "vm-2-cores-no-dmi",
-    "server-2-sockets-smt",
-    "cgroup-v1-quota-1.5",
-    "cgroup-v2-quota-in-ancestor",
-    "cpuset-of-3",
-    "arm-two-core-kinds",
-];
+/// The captured hosts: folders of files, and documents that `--capture` made.
+fn hosts() -> Vec<String> {
+    let entries = fs::read_dir(hosts_folder()).unwrap();
+    let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let mut hosts: Vec<String> = entries.map(name).collect();
+    hosts.sort_unstable();
+    assert_eq!(hosts.len(), 20, "{hosts:?}");
+    hosts
+}
+
+fn hosts_folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/hosts")
+}
 
 fn folder(host: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/hosts").join(host)
+    let folder = hosts_folder().join(host);
+    assert!(folder.is_dir(), "{host}");
+    folder
+}
+
+fn load(host: &str) -> Capture {
+    Capture::parse(&fs::read_to_string(hosts_folder().join(host)).unwrap()).unwrap()
+}
+
+/// What is detected of a captured host, whichever form it has.
+fn detected(host: &str) -> Hardware {
+    if host.ends_with(".json") { detect_captured(&load(host)) } else { detect(&folder(host)) }
+}
+
+/// The same, and what is captured of it by that.
+fn captured(host: &str) -> (Hardware, Capture) {
+    if host.ends_with(".json") {
+        capture::capture_with(Root::captured(&load(host)), None)
+    } else {
+        capture::capture_with(Root::folder(&folder(host)), None)
+    }
 }
 
 fn profile(hardware: &Hardware) -> Profile {
     Profile::new(hardware.facets.clone(), hardware.system.instance_type.as_deref())
 }
 
+/// All that is detected, for a person to read.
+fn told(hardware: &Hardware) -> String {
+    let workers = hardware.workers(None);
+    let mut text = format!(
+        "name: {}\nkey: {}\nworkers: {}: {}\n\n",
+        profile(hardware).name,
+        hardware.facets.key(),
+        workers.count,
+        workers.reason
+    );
+    for Fact { name, value, source, in_key } in &hardware.facts {
+        let value = value.as_deref().unwrap_or("unknown");
+        let mark = if *in_key { "*" } else { " " };
+        writeln!(text, "{mark} {name} = {value} [{source}]").unwrap();
+    }
+    text
+}
+
 #[test]
 fn captured_hosts_are_what_they_are() {
-    for host in HOSTS {
-        let hardware = detect(&folder(host));
-        let workers = hardware.workers(None);
-        let mut text = format!(
-            "name: {}\nkey: {}\nworkers: {}: {}\n\n",
-            profile(&hardware).name,
-            hardware.facets.key(),
-            workers.count,
-            workers.reason
-        );
-        for Fact { name, value, source, in_key: _ } in &hardware.facts {
-            let value = value.as_deref().unwrap_or("unknown");
-            writeln!(text, "{name} = {value} [{source}]").unwrap();
-        }
+    for host in hosts() {
         insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-            insta::assert_snapshot!(host, text);
+            let name = host.trim_end_matches(".json");
+            insta::assert_snapshot!(name, told(&detected(&host)));
         });
     }
 }
@@ -48,10 +79,100 @@ fn captured_hosts_are_what_they_are() {
 #[test]
 fn no_two_hosts_share_a_key_and_none_has_two() {
     let mut by_key = BTreeMap::new();
-    for host in HOSTS {
-        let key = detect(&folder(host)).facets.key();
-        assert_eq!(key, detect(&folder(host)).facets.key());
-        assert_eq!(by_key.insert(key, host), None, "{host}");
+    for host in hosts() {
+        let key = detected(&host).facets.key();
+        assert_eq!(key, detected(&host).facets.key());
+        assert_eq!(by_key.insert(key, host.clone()), None, "{host}");
+    }
+}
+
+#[test]
+fn facts_say_what_the_key_says() {
+    for host in hosts() {
+        let hardware = detected(&host);
+        let in_key: Vec<_> = hardware.facts.iter().filter(|fact| fact.in_key).collect();
+        let facets = hardware.facets.named();
+        assert_eq!(in_key.len(), facets.len(), "{host}");
+        for (name, value) in facets {
+            let fact = in_key.iter().find(|fact| fact.name == name).unwrap();
+            assert_eq!(fact.value.as_deref().unwrap_or("unknown"), value, "{host}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_captured_host_is_the_same_host() {
+    for host in hosts() {
+        let (hardware, capture) = captured(&host);
+        assert_eq!(hardware, detected(&host), "{host}: capturing changes nothing");
+        let json = capture.to_json().unwrap();
+        let again = Capture::parse(&json).unwrap();
+        assert_eq!(again, capture, "{host}");
+        let loaded = detect_captured(&again);
+        assert_eq!(loaded.facets, hardware.facets, "{host}");
+        assert_eq!(loaded.system, hardware.system, "{host}");
+        if host == NAMED {
+            assert_ne!(told(&loaded), told(&hardware), "the pod's id is in the reason");
+        } else {
+            assert_eq!(told(&loaded), told(&hardware), "{host}");
+        }
+        let (_, twice) = capture::capture_with(Root::captured(&again), None);
+        assert_eq!(
+            twice, again,
+            "{host}: all that was read is captured, and nothing is removed twice"
+        );
+    }
+}
+
+/// The host whose cgroups are named by ids.
+const NAMED: &str = "cgroup-v1-nested-quotas";
+
+#[test]
+fn captures_tell_no_names_and_no_serials() {
+    for host in hosts() {
+        let json = captured(&host).1.to_json().unwrap();
+        for secret in [
+            "1b9d6bcd",
+            "4f0c9a1b2d3e",
+            "payments-7d4f9c6b5",
+            "1000000012345678",
+            "HOME=/root",
+            "/etc/hosts",
+            "hostname",
+            "machine-id",
+            "boot_id",
+            "serial\"",
+            "uuid",
+        ] {
+            assert!(!json.contains(secret), "{host}: {secret}: {json}");
+        }
+    }
+    let reason = detect_captured(&captured(NAMED).1).workers(None).reason;
+    assert!(reason.starts_with("cgroup /kubepods/burstable/podid-1 sets a quota"), "{reason}");
+}
+
+#[test]
+fn this_host_is_the_same_when_it_is_loaded() {
+    let (hardware, capture) = capture_live(Path::new("/"));
+    let loaded = detect_captured(&Capture::parse(&capture.to_json().unwrap()).unwrap());
+    assert_eq!(loaded.facets, hardware.facets);
+    assert_eq!(loaded.system, hardware.system);
+    assert_eq!(loaded.workers(None).count, hardware.workers(None).count);
+}
+
+#[test]
+fn what_is_no_capture_is_told_in_a_line() {
+    for (text, says) in [
+        ("", "this is not a capture"),
+        ("{}", "this is not a capture"),
+        ("[1]", "this is not a capture"),
+        (
+            r#"{"schema":"fleetmark.capture/9","files":{},"links":{},"folders":{},"present":[],"live":null}"#,
+            r#"the schema "fleetmark.capture/9""#,
+        ),
+    ] {
+        let error = Capture::parse(text).unwrap_err().to_string();
+        assert!(error.contains(says) && error.lines().count() == 1, "{text}: {error}");
     }
 }
 
@@ -62,12 +183,17 @@ fn quotas_and_throttling_are_found_at_their_level() {
     assert_eq!(quota("vm-2-cores-no-dmi"), None);
     assert_eq!(quota("server-2-sockets-smt"), None);
     assert_eq!(quota("cgroup-v1-quota-1.5"), Some((1500, "/".into())));
+    let pod = "/kubepods/burstable/pod1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed";
+    assert_eq!(quota("cgroup-v1-nested-quotas"), Some((3500, pod.into())));
+    assert_eq!(quota("cgroup-v2-quota-0.5"), Some((500, "/".into())));
     assert_eq!(quota("cgroup-v2-quota-in-ancestor"), Some((2500, "/batch.slice".into())));
     let throttling = |host: &str| {
         let seen = cgroup::throttling(&folder(host))?;
         Some((seen.periods, seen.throttled_periods, seen.throttled_ns.0))
     };
     assert_eq!(throttling("server-2-sockets-smt"), None);
+    assert_eq!(throttling("cgroup-v1-nested-quotas"), Some((9520, 31, 2_345_678_901)));
+    assert_eq!(throttling("cgroup-v2-quota-0.5"), Some((210, 188, 9_876_543_000)));
     assert_eq!(throttling("cgroup-v1-quota-1.5"), Some((60, 14, 912_345_678)));
     assert_eq!(throttling("cgroup-v2-quota-in-ancestor"), Some((800, 25, 1_500_000_000)));
 }
@@ -187,15 +313,22 @@ fn this_host_is_detected_as_its_workers_are_counted() {
 
 #[test]
 fn mangled_files_never_panic() {
-    for host in HOSTS {
-        let original = folder(host);
+    for host in hosts() {
         for mangle in MANGLERS {
             let copy = tempfile::tempdir().unwrap();
-            mangle_tree(&original, copy.path(), mangle);
-            let hardware = detect(copy.path());
+            let hardware = if host.ends_with(".json") {
+                let mut capture = load(&host);
+                for text in capture.files.values_mut() {
+                    *text = String::from_utf8_lossy(&mangle(text.as_bytes())).into_owned();
+                }
+                detect_captured(&capture)
+            } else {
+                mangle_tree(&folder(&host), copy.path(), mangle);
+                let _ = cgroup::throttling(copy.path());
+                detect(copy.path())
+            };
             assert!(hardware.facets.usable_cpus >= 1);
             assert!(hardware.facets.key().lines().count() == 1);
-            let _ = cgroup::throttling(copy.path());
         }
     }
 }
