@@ -69,9 +69,12 @@ pub struct RunArgs {
 /// Flags of `hardware`.
 #[derive(Args, Clone, Debug)]
 pub struct HardwareArgs {
-    /// Show every facet with where it was read, not just those that are known
+    /// Show every fact, unknown ones too, with where it was read and whether it is in the profile's key
     #[arg(long)]
     pub explain: bool,
+    /// Save what was read into FILE, without names and serials, to send along with a question
+    #[arg(long, value_name = "FILE")]
+    pub capture: Option<PathBuf>,
     /// Form and place of the result.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -30,7 +30,7 @@ use live::Live;
 use root::Root;
 use usable::Usable;
 
-pub use capture::{Capture, CaptureError, capture_live, detect_captured};
+pub use capture::{Capture, CaptureError, SaveError, capture_live, detect_captured};
 pub(crate) use platform::one_line;
 
 /// What a host has.

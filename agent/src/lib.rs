@@ -25,6 +25,7 @@ use url::Url;
 
 use args::{Cli, Command, HardwareArgs, RunArgs};
 use delivery::DeliveryError;
+use hardware::SaveError;
 
 /// Does what the command line says.
 pub fn main(arguments: Vec<OsString>) -> Exit {
@@ -123,7 +124,23 @@ pub fn run_error(error: run::RunError) -> Stopped {
 }
 
 fn hardware(arguments: &HardwareArgs) -> Result<Exit, Stopped> {
-    let found = hardware::detect_live(Path::new("/"));
+    let root = Path::new("/");
+    let found = match &arguments.capture {
+        None => hardware::detect_live(root),
+        Some(file) => {
+            let (found, capture) = hardware::capture_live(root);
+            capture.save(file).map_err(|error| match error {
+                SaveError::Exists { .. } => Stopped::usage(&error),
+                SaveError::Write { .. } => Stopped::from(error),
+            })?;
+            let read = capture.len();
+            tell(format_args!(
+                "saved what was read, {read} files and folders, in {}",
+                file.display()
+            ));
+            found
+        }
+    };
     let text = render::hardware(&found, arguments.explain, arguments.output.format)?;
     arguments.output.write(&text)?;
     Ok(Exit::Success)

@@ -46,14 +46,17 @@ impl fmt::Display for Cache {
 /// Reads the caches of this CPU.
 pub(super) fn read(root: Root<'_>, cpu: u32) -> Caches {
     let folder = format!("sys/devices/system/cpu/cpu{cpu}/cache");
-    let caches: Vec<(String, Option<String>, Cache)> =
-        (0..8).filter_map(|index| one(root, &format!("{folder}/index{index}"))).collect();
+    let caches: Vec<Seen> =
+        (0..8).filter_map(|index| one(root, format!("{folder}/index{index}"))).collect();
     let cache = |level: &str, kinds: &[&str]| {
-        let found = caches.iter().find(|(is_level, kind, _)| {
-            is_level == level
-                && (kinds.is_empty() || kind.as_deref().is_some_and(|kind| kinds.contains(&kind)))
+        let is_kind = |kind: &str| kinds.contains(&kind);
+        let found = caches.iter().find(|seen| {
+            seen.level == level && (kinds.is_empty() || seen.kind.as_deref().is_some_and(is_kind))
         });
-        Found::new(found.map(|(_, _, cache)| *cache), format!("/{folder}/index*"))
+        match found {
+            Some(seen) => Found::new(Some(seen.cache), format!("/{}", seen.folder)),
+            None => Found::new(None, format!("/{folder}/index*")),
+        }
     };
     let l3 = cache("3", &[]);
     Caches {
@@ -68,14 +71,24 @@ pub(super) fn read(root: Root<'_>, cpu: u32) -> Caches {
     }
 }
 
-/// The level, the type and the rest of one cache; `None` if there is none, or its size is not told.
-fn one(root: Root<'_>, folder: &str) -> Option<(String, Option<String>, Cache)> {
+/// A cache as the kernel shows it.
+#[derive(Debug)]
+struct Seen {
+    folder: String,
+    level: String,
+    /// `Data`, `Instruction` or `Unified`.
+    kind: Option<String>,
+    cache: Cache,
+}
+
+/// The cache that this folder is of; `None` if there is none, or its size is not told.
+fn one(root: Root<'_>, folder: String) -> Option<Seen> {
     let read = |file: &str| root.read(&format!("{folder}/{file}"));
-    let level = read("level")?;
+    let (level, kind) = (read("level")?, read("type"));
     let sharing = read("shared_cpu_list").and_then(|text| list::cpus(&text));
-    let bytes = bytes(&read("size")?)?;
     let shared_by = sharing.map(|cpus| small_count(cpus.len()));
-    Some((level, read("type"), Cache { bytes, shared_by }))
+    let cache = Cache { bytes: bytes(&read("size")?)?, shared_by };
+    Some(Seen { folder, level, kind, cache })
 }
 
 impl Caches {

@@ -5,7 +5,9 @@ mod scrub;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,25 @@ pub enum CaptureError {
     Schema(String),
 }
 
+/// A capture could not be saved.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// There is such a file.
+    #[error("{} exists already; remove it, or choose another name", .path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It could not be written.
+    #[error("cannot write to {}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
 impl Capture {
     /// Reads a capture.
     ///
@@ -63,6 +84,25 @@ impl Capture {
     /// If JSON refuses a value, which text does not give cause for.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string_pretty(self).map(|json| json + "\n")
+    }
+
+    /// Writes the capture into a new file.
+    ///
+    /// # Errors
+    ///
+    /// If there is such a file, or it cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), SaveError> {
+        let write = |source| SaveError::Write { path: path.to_owned(), source };
+        let json = self.to_json().map_err(|error| write(io::Error::from(error)))?;
+        let mut file = fs::File::create_new(path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => SaveError::Exists { path: path.to_owned() },
+            _ => write(error),
+        })?;
+        file.write_all(json.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
+            // Half a capture is worth nothing, and would stand in the way of the next try.
+            let _ = fs::remove_file(path);
+            write(error)
+        })
     }
 
     /// How many files, links and folders it holds.
