@@ -37,7 +37,7 @@ pub enum Command {
     /// Print medians per hardware profile
     Report(ReportArgs),
     /// List the hardware profiles that are known
-    Profiles(ListArgs),
+    Profiles(ProfilesArgs),
     /// List the hosts that are known
     Hosts(ListArgs),
     /// Print every run with its raw samples, as JSON or CSV
@@ -125,6 +125,37 @@ impl ReportArgs {
             against: self.against,
         }
     }
+}
+
+/// Flags of `profiles`, and what else can be asked of them.
+#[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ProfilesArgs {
+    /// What else to ask.
+    #[command(subcommand)]
+    pub command: Option<ProfilesCommand>,
+    /// Flags of the list.
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+/// What can be asked of profiles beside their list.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ProfilesCommand {
+    /// Print the facets in which two profiles differ
+    Diff(DiffArgs),
+}
+
+/// Flags of `profiles diff`.
+#[derive(Args, Clone, Debug)]
+pub struct DiffArgs {
+    /// A profile: its name, its id, or the start of its id
+    pub a: String,
+    /// The profile to compare it with
+    pub b: String,
+    /// Flags that it has in common with lists.
+    #[command(flatten)]
+    pub list: ListArgs,
 }
 
 /// Flags of `profiles`, `hosts` and `export`.

@@ -23,11 +23,14 @@ use fleetmark_proto::shell::{
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
-use args::{Cli, Command, ListArgs, LocalArgs, ReportArgs, ServeArgs};
+use args::{
+    Cli, Command, DiffArgs, ListArgs, LocalArgs, ProfilesArgs, ProfilesCommand, ReportArgs,
+    ServeArgs,
+};
 use local::{Local, LocalError};
 use render::RenderError;
 use store::{Mode, StoredRun};
-use view::Filter;
+use view::{Filter, NotOne};
 
 /// Does what the command line says.
 pub fn main(arguments: Vec<OsString>) -> Exit {
@@ -50,7 +53,10 @@ async fn obey(cli: Cli) -> Result<Exit, Stopped> {
         Command::Local(arguments) => local(*arguments, &cli.global).await,
         Command::Serve(arguments) => serve(arguments).await,
         Command::Report(arguments) => report(arguments).await,
-        Command::Profiles(arguments) => {
+        Command::Profiles(ProfilesArgs { command: Some(ProfilesCommand::Diff(diff)), .. }) => {
+            profiles_diff(&diff).await
+        }
+        Command::Profiles(ProfilesArgs { command: None, list: arguments }) => {
             list(&arguments, |runs, format| render::profiles(&view::profiles(runs), format)).await
         }
         Command::Hosts(arguments) => {
@@ -131,6 +137,22 @@ async fn list(
     let runs = store.runs(None).await?;
     let text = render(&runs, arguments.output.format)?;
     finish(&arguments.output, &text, runs.is_empty())
+}
+
+async fn profiles_diff(arguments: &DiffArgs) -> Result<Exit, Stopped> {
+    let DiffArgs { a, b, list: ListArgs { store, output } } = arguments;
+    let store = store::open(&store.store, Mode::Read).await?;
+    match view::diff(&store.runs(None).await?, a, b) {
+        Ok(diff) => {
+            output.write(&render::profile_diff(&diff, output.format)?)?;
+            Ok(Exit::Success)
+        }
+        Err(unknown @ NotOne::Unknown { .. }) => {
+            tell(unknown);
+            Ok(Exit::NoMatch)
+        }
+        Err(ambiguous @ NotOne::Ambiguous { .. }) => Err(Stopped::usage(&ambiguous)),
+    }
 }
 
 /// Writes what was asked for. A table of nothing says so instead.

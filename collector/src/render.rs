@@ -6,7 +6,7 @@ mod table;
 use fleetmark_proto::shell::{grid::Grid, output::Format};
 use serde::Serialize;
 
-use crate::view::{ExportedRun, HostRow, ProfileRow, View};
+use crate::view::{ExportedRun, HostRow, ProfileDiff, ProfileRow, View};
 
 /// A view could not be written in the form that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,20 @@ pub fn medians(view: &View, format: Format) -> Result<String, RenderError> {
 /// If the form refuses a value.
 pub fn profiles(rows: &[ProfileRow], format: Format) -> Result<String, RenderError> {
     listed(rows, &table::profiles(rows), format)
+}
+
+/// What parts two profiles.
+///
+/// # Errors
+///
+/// If the form refuses a value.
+pub fn profile_diff(diff: &ProfileDiff, format: Format) -> Result<String, RenderError> {
+    match format {
+        Format::Json => json(diff),
+        Format::Csv => Ok(table::facets(diff).csv()),
+        Format::Table => Ok(table::profile_diff(diff, table::Look::Text)),
+        Format::Markdown => Ok(table::profile_diff(diff, table::Look::Markdown)),
+    }
 }
 
 /// The hosts that are known.

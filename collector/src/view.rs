@@ -1,9 +1,11 @@
 //! What a report of the collector says, before anybody decides how it looks. No I/O.
 
+mod diff;
 mod export;
 mod fleet;
 mod medians;
 
+pub use diff::{FacetDiff, NotOne, ProfileDiff, ProfileLabel, diff};
 pub use export::{ExportedRun, export};
 pub use fleet::{HostRow, ProfileRow, hosts, profiles};
 pub use medians::{CellView, Filter, ProfileView, VerdictView, View, medians};

@@ -7,7 +7,7 @@ use fleetmark_proto::{
 };
 use jiff::Timestamp;
 
-use crate::view::{CellView, HostRow, ProfileRow, ProfileView, VerdictView, View};
+use crate::view::{CellView, HostRow, ProfileDiff, ProfileRow, ProfileView, VerdictView, View};
 
 /// Where the tables stand.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -161,6 +161,28 @@ pub(super) fn profiles(rows: &[ProfileRow]) -> Grid {
                     time(row.last_seen),
                 ]
             })
+            .collect(),
+    }
+}
+
+pub(super) fn profile_diff(diff: &ProfileDiff, look: Look) -> String {
+    let mut text = look.facts(&[("a", diff.a.to_string()), ("b", diff.b.to_string())]);
+    text.push('\n');
+    if diff.facets.is_empty() {
+        text.push_str("the same hardware\n");
+    } else {
+        text.push_str(&look.grid(&facets(diff)));
+    }
+    text
+}
+
+pub(super) fn facets(diff: &ProfileDiff) -> Grid {
+    let differing = diff.facets.iter();
+    Grid {
+        title: String::new(),
+        columns: vec![("facet", Align::Left), ("a", Align::Left), ("b", Align::Left)],
+        rows: differing
+            .map(|differs| vec![differs.facet.to_owned(), differs.a.clone(), differs.b.clone()])
             .collect(),
     }
 }

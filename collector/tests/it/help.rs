@@ -5,16 +5,16 @@ use crate::support::{agent, collector, command, run};
 #[test]
 fn help_is_as_it_was_read_last() {
     let agent_commands = ["", "run", "hardware"];
-    let collector_commands = ["", "local", "serve", "report", "profiles", "hosts", "export"];
+    let collector_commands =
+        ["", "local", "serve", "report", "profiles", "profiles diff", "hosts", "export"];
     let commands = agent_commands.iter().map(|name| ("agent", agent(), *name));
     let commands =
         commands.chain(collector_commands.iter().map(|name| ("collector", collector(), *name)));
     for (binary, path, name) in commands {
-        let words: Vec<&str> =
-            [name, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        let words = name.split_whitespace().chain(["--help"]);
         let done = run(command(&path).args(words));
         assert_eq!((done.code, done.stderr.as_str()), (0, ""));
-        let name = format!("{binary}-{name}").trim_end_matches('-').to_owned();
+        let name = format!("{binary} {name}").trim_end().replace(' ', "-");
         insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
             insta::assert_snapshot!(name, done.stdout);
         });

@@ -9,5 +9,6 @@ mod end_to_end;
 mod hardware;
 mod help;
 mod limits;
+mod profiles;
 mod readme;
 mod support;
