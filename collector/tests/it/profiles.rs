@@ -38,6 +38,12 @@ fn profiles_differ_in_what_the_owner_changed() {
     assert_eq!(same.stdout, format!("a  {name} ({id})\nb  {name} ({id})\n\nthe same hardware\n"));
     assert_eq!(diff(folder, &[id, id, "-f", "csv"]).stdout, "facet,a,b\n");
 
+    // What an older version called the profile is written beside the report; nobody goes by it.
+    let store = rusqlite::Connection::open(folder.join("fleetmark.db")).unwrap();
+    assert_eq!(store.execute("UPDATE run SET profile_id = 'older'", []).unwrap(), 1);
+    assert_eq!(diff(folder, &[name, &id[..6]]).stdout, same.stdout);
+    assert_eq!(diff(folder, &["older", id]).code, 5);
+
     let unknown = diff(folder, &[id, "nothing"]);
     assert_eq!((unknown.code, unknown.stdout.as_str()), (5, ""), "{unknown:?}");
     let line = format!("no profile is called \"nothing\"; known: {name} ({id})\n");

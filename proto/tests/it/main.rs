@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod golden;
+mod profile_key;
 mod round_trip;
