@@ -13,6 +13,7 @@ pub mod plan;
 pub mod profile;
 pub mod report;
 pub mod samples;
+pub mod series;
 pub mod shell;
 pub mod unit;
 pub mod verdict;
