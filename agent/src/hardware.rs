@@ -5,7 +5,7 @@
 
 pub mod cgroup;
 mod cpu;
-mod list;
+pub(crate) mod list;
 mod memory;
 mod platform;
 mod topology;

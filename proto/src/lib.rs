@@ -5,6 +5,7 @@
 
 pub mod convert;
 pub mod document;
+pub mod grain;
 pub mod host;
 pub mod id;
 pub mod invalid;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     host::Host,
@@ -198,7 +198,7 @@ impl Evidence {
 pub const CANARY_ROUNDS: u64 = 200_000;
 
 /// What a process used of its host.
-#[derive(Clone, Copy, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Usage {
     /// CPU time in user space.
     pub user_ns: Nanos,

@@ -77,7 +77,7 @@ fn failure() -> impl Strategy<Value = Failure> {
 }
 
 /// A cell of a run with these rounds and workers.
-fn cell(key: CellKey, rounds: usize, workers: u32) -> impl Strategy<Value = Cell> {
+fn cell(key: CellKey, rounds: usize, workers: u32) -> BoxedStrategy<Cell> {
     let amount = prop_oneof![
         (1..1_000u64).prop_map(Amount::Units),
         (1..100u64).prop_map(Amount::UnitsPerWorker)
@@ -90,21 +90,23 @@ fn cell(key: CellKey, rounds: usize, workers: u32) -> impl Strategy<Value = Cell
         option::of(0..999u64),
         option::of(usage()),
     );
-    (asked, came).prop_map(move |((amount, wait, kernel_rounds, overridden), came)| Cell {
-        key,
-        workload: Workload {
-            amount,
-            wait_ns: (key.scenario == Scenario::Waiting).then_some(wait),
-            kernel_rounds: (key.scenario == Scenario::CpuBound).then_some(kernel_rounds),
-            workers: overridden.then_some(workers),
-        },
-        units: amount.units(workers),
-        samples_ns: came.0,
-        cold_ns: came.1,
-        failure: came.2,
-        threads_reached: came.3,
-        usage: came.4,
-    })
+    (asked, came)
+        .prop_map(move |((amount, wait, kernel_rounds, overridden), came)| Cell {
+            key,
+            workload: Workload {
+                amount,
+                wait_ns: (key.scenario == Scenario::Waiting).then_some(wait),
+                kernel_rounds: (key.scenario == Scenario::CpuBound).then_some(kernel_rounds),
+                workers: overridden.then_some(workers),
+            },
+            units: amount.units(workers),
+            samples_ns: came.0,
+            cold_ns: came.1,
+            failure: came.2,
+            threads_reached: came.3,
+            usage: came.4,
+        })
+        .boxed()
 }
 
 fn usage() -> impl Strategy<Value = Usage> {
@@ -119,7 +121,7 @@ fn usage() -> impl Strategy<Value = Usage> {
 }
 
 /// Every kind of series at most once, each with as many samples as its pass has rounds.
-fn series(workers: u32) -> impl Strategy<Value = Vec<Series>> {
+fn series(workers: u32) -> BoxedStrategy<Vec<Series>> {
     let passes = [Pass::Article, Pass::Grain, Pass::Neighbours, Pass::Diagnose];
     let variants = [
         Variant::Plain,
@@ -143,16 +145,18 @@ fn series(workers: u32) -> impl Strategy<Value = Vec<Series>> {
         .flat_map(|pass| variants.map(|variant| (pass, variant)))
         .flat_map(|(pass, variant)| metrics.map(|metric| SeriesKey { pass, variant, metric }))
         .collect();
-    proptest::sample::subsequence(keys, 0..9).prop_flat_map(move |keys| {
-        keys.into_iter()
-            .map(|key| {
-                let cells: Vec<CellKey> = CellKey::all().collect();
-                let cell = (select(cells), 1..9usize)
-                    .prop_flat_map(move |(of, rounds)| cell(of, rounds, workers));
-                cell.prop_map(move |cell| Series { key, cell })
-            })
-            .collect::<Vec<_>>()
-    })
+    proptest::sample::subsequence(keys, 0..9)
+        .prop_flat_map(move |keys| {
+            keys.into_iter()
+                .map(|key| {
+                    let cells: Vec<CellKey> = CellKey::all().collect();
+                    let cell = (select(cells), 1..9usize)
+                        .prop_flat_map(move |(of, rounds)| cell(of, rounds, workers));
+                    cell.prop_map(move |cell| Series { key, cell })
+                })
+                .collect::<Vec<_>>()
+        })
+        .boxed()
 }
 
 fn cells(rounds: usize, workers: u32) -> impl Strategy<Value = Vec<Cell>> {
@@ -162,7 +166,7 @@ fn cells(rounds: usize, workers: u32) -> impl Strategy<Value = Vec<Cell>> {
     })
 }
 
-fn evidence() -> impl Strategy<Value = Evidence> {
+fn evidence() -> BoxedStrategy<Evidence> {
     let throttling =
         (0..99u64, 0..99u64, nanos()).prop_map(|(more, throttled_periods, throttled_ns)| {
             Throttling { periods: throttled_periods + more, throttled_periods, throttled_ns }
@@ -185,8 +189,8 @@ fn evidence() -> impl Strategy<Value = Evidence> {
         option::of(any::<bool>()),
     );
     let used = (option::of(usage()), option::of(0..1u64 << 50), option::of(0..9_999u64));
-    (seen, busy, clock, used, any::<[bool; 2]>()).prop_map(
-        |(seen, busy, clock, used, [blocking_pool_ended, other_run])| Evidence {
+    (seen, busy, clock, used, any::<[bool; 2]>())
+        .prop_map(|(seen, busy, clock, used, [blocking_pool_ended, other_run])| Evidence {
             canary_before_ns: seen.0,
             canary_after_ns: seen.1,
             steal_fraction: seen.2,
@@ -207,8 +211,8 @@ fn evidence() -> impl Strategy<Value = Evidence> {
             peak_memory_bytes: used.1,
             peak_threads: used.2,
             other_run,
-        },
-    )
+        })
+        .boxed()
 }
 
 fn system() -> impl Strategy<Value = System> {
