@@ -7,11 +7,12 @@ use fleetmark_proto::{
     id::HostId,
     limits,
     plan::{Amount, Scenario, Spawner},
+    series::Pass,
     shell::{self, output::OutputArgs, value},
 };
 use url::Url;
 
-use crate::plan::Asked;
+use crate::plan::{Asked, Precision, Preset};
 
 /// Measure how this host runs concurrent Rust work, and report it to a collector
 #[derive(Debug, Parser)]
@@ -58,7 +59,7 @@ pub struct RunArgs {
     /// Speak plaintext to a collector that is not on this host
     #[arg(long)]
     pub insecure: bool,
-    /// Exit with 3 if the run is suspect
+    /// Refuse to measure if something would spoil the run, and exit with 3 if it is suspect
     #[arg(long)]
     pub strict: bool,
     /// Form and place of the result.
@@ -115,6 +116,21 @@ pub struct MeasureArgs {
     /// Seed of the order of cells within rounds [default: a new one each time]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// Go on with rounds until half of each interval is at most this share of its median, such as 0.01
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub precision: Option<f64>,
+    /// Begin no further rounds for the sake of --precision after this long
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = value::duration)]
+    pub max_time: Duration,
+    /// Measure this in place of the eleven cells
+    #[arg(long, value_enum, value_name = "PRESET")]
+    pub preset: Option<Preset>,
+    /// Also measure how late a task becomes that ticks every millisecond beside CPU-bound work
+    #[arg(long)]
+    pub neighbours: bool,
+    /// Also measure other ways of spawning, and the parts of a sample
+    #[arg(long)]
+    pub diagnose: bool,
     /// How long one sample may take before its cell fails
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = value::short_duration)]
     pub deadline: Duration,
@@ -150,7 +166,21 @@ impl MeasureArgs {
             seed: self.seed.unwrap_or_else(new_seed),
             deadline: self.deadline,
             against: self.against,
+            precision: self.precision.map(|target| Precision { target, max_time: self.max_time }),
+            preset: self.preset,
+            beside: [(self.neighbours, Pass::Neighbours), (self.diagnose, Pass::Diagnose)]
+                .into_iter()
+                .filter_map(|(asked, pass)| asked.then_some(pass))
+                .collect(),
         }
+    }
+}
+
+/// A share over 0 and below 1.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
+        _ => Err("must be a number over 0 and below 1, such as 0.01".to_owned()),
     }
 }
 

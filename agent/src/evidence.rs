@@ -1,32 +1,44 @@
 //! What the host does while a run goes on, and whether the run's numbers can be trusted for it.
 
+mod moment;
+
 use std::{
-    fs,
     path::Path,
     time::{Duration, Instant},
 };
 
 use fleetmark_proto::{
     profile::Millicpus,
-    report::{Evidence, Quality, Throttling},
+    report::{CANARY_ROUNDS, Evidence, Quality, Throttling},
     unit::{Nanos, approximate},
 };
-use procfs_core::{CpuTime, ExplicitSystemInfo, FromBufReadSI as _, KernelStats};
 
-use crate::{hardware::cgroup, scenario::cpu_bound::kernel};
+use crate::{measure::Measured, scenario::cpu_bound::kernel};
+use moment::Moment;
+pub use moment::{Clock, allowed_cpus, recent_pressure};
 
-/// What makes a run suspect. In one place, each with where it comes from.
-mod threshold {
+/// What makes a run suspect, and what is found before one. In one place, each with where it comes from.
+pub(crate) mod threshold {
+    use std::time::Duration;
+
     /// Share of CPU time that the hypervisor gave to others. On a quiet host it is 0; from 2% on, the margin within
     /// which two spawners count as equal, it can make a difference of its own.
-    pub(super) const STEAL: f64 = 0.02;
+    pub(crate) const STEAL: f64 = 0.02;
     /// How far apart the canaries before and after may be, as a factor. The same kernel was seen to run 57 ms and then
     /// 36 ms on one virtual machine without any other sign; on quiet hosts it stays within a tenth.
-    pub(super) const CANARY: f64 = 1.25;
+    pub(crate) const CANARY: f64 = 1.25;
+    /// CPUs that other programs may use beyond those to spare, as a share of the CPUs that the run may use. Background
+    /// services of an idle server take 1 to 3%; a tenth of the CPUs shifts CPU-bound medians by as much.
+    pub(crate) const OTHERS: f64 = 0.10;
+    /// Over less time than this, ticks of 10 ms do not tell who used a CPU.
+    pub(crate) const OTHERS_AT_LEAST: Duration = Duration::from_secs(1);
+    /// Share of the last ten seconds in which some thread waited for a CPU, from which on a host is busy. An idle one
+    /// shows under 1%; one with as many busy threads as CPUs, some tens.
+    pub(crate) const PRESSURE: f64 = 0.10;
+    /// The load average a CPU from which on a host is busy that does not show its pressure: half of its CPUs.
+    pub(crate) const LOAD: f64 = 0.5;
 }
 
-/// Rounds of the kernel in one canary: well under a millisecond on any machine of this century.
-const CANARY_ROUNDS: u64 = 200_000;
 /// Canaries of which the fastest counts: a timer tick or a passing neighbour slows one, a slow host slows all.
 const CANARIES: usize = 9;
 /// What all of them may take.
@@ -36,69 +48,84 @@ const CANARY_BUDGET: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Before {
     canary: Option<Nanos>,
-    ticks: Option<Ticks>,
-    throttling: Option<Throttling>,
-}
-
-/// CPU time of all CPUs since the host started, in the kernel's ticks.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Ticks {
-    all: u64,
-    stolen: u64,
+    moment: Moment,
+    other_run: bool,
 }
 
 impl Before {
-    /// Looks at the host whose files lie under `root`, right before a run.
+    /// Looks at the host whose files lie under `root`, right before a run. `other_run` is whether another one goes on.
     #[must_use]
-    pub fn look(root: &Path) -> Self {
-        Self { canary: canary(), ticks: ticks(root), throttling: cgroup::throttling(root) }
+    pub fn look(root: &Path, other_run: bool) -> Self {
+        Self { canary: canary(), moment: Moment::look(root), other_run }
     }
 
-    /// Looks again, right after the run, and tells what was different.
+    /// Looks again, right after all passes of the run, and tells what was different.
     #[must_use]
-    pub fn after(self, root: &Path, blocking_pool_ended: bool) -> Evidence {
-        let stolen = self.ticks.zip(ticks(root)).and_then(|(before, after)| before.stolen(after));
-        let throttled = self.throttling.zip(cgroup::throttling(root));
+    pub fn after(self, root: &Path, measured: &[Measured]) -> Evidence {
+        let Self { canary: canary_before_ns, moment: before, other_run } = self;
+        let after = Moment::look(root);
+        let both = |of: fn(&Moment) -> Option<u64>| of(&before).zip(of(&after));
+        let clock = Clock::look(root);
+        let usage = measured.iter().filter_map(|pass| pass.usage).reduce(|mut all, pass| {
+            all += pass;
+            all
+        });
+        let cells = measured.iter().flat_map(|pass| &pass.cells);
         Evidence {
-            canary_before_ns: self.canary,
+            canary_before_ns,
             canary_after_ns: canary(),
-            steal_fraction: stolen,
-            throttling: throttled.map(|(before, after)| difference(before, after)),
-            blocking_pool_ended,
+            steal_fraction: before
+                .ticks
+                .zip(after.ticks)
+                .and_then(|(before, after)| before.stolen(after)),
+            throttling: before
+                .throttling
+                .zip(after.throttling)
+                .map(|(before, after)| difference(before, after)),
+            blocking_pool_ended: measured.iter().any(|pass| pass.blocking_pool_ended),
+            others_cpus: others_cpus(&before, &after),
+            procs_running_before: before.procs_running,
+            procs_running_after: after.procs_running,
+            cpu_pressure_before: before.pressure.map(|pressure| pressure.recent),
+            cpu_pressure_during: pressure_during(&before, &after),
+            thermal_throttles: both(|moment| moment.thermal_throttles)
+                .map(|(before, after)| after.saturating_sub(before)),
+            frequency_before_khz: before.frequency_khz,
+            frequency_after_khz: after.frequency_khz,
+            governor: clock.governor,
+            frequency_driver: clock.driver,
+            turbo: clock.turbo,
+            usage,
+            peak_memory_bytes: measured.iter().filter_map(|pass| pass.peak_memory_bytes).max(),
+            peak_threads: cells.filter_map(|cell| cell.threads_reached).max(),
+            other_run,
         }
     }
 }
 
-impl Ticks {
-    fn of(time: &CpuTime) -> Self {
-        let optional = [time.iowait, time.irq, time.softirq, time.steal];
-        let known = time.user + time.nice + time.system + time.idle;
-        Self {
-            all: optional.into_iter().flatten().fold(known, u64::saturating_add),
-            stolen: time.steal.unwrap_or(0),
-        }
+/// The CPUs that neither this process nor its children used, of those that were busy.
+fn others_cpus(before: &Moment, after: &Moment) -> Option<f64> {
+    let time = after.at.duration_since(before.at);
+    let busy = before.ticks.zip(after.ticks).and_then(|(before, after)| before.busy_cpus(after))?;
+    let (own, children) = before.own.zip(after.own).map(|(before, after)| {
+        let used = |now: Nanos, then: Nanos| now.0.saturating_sub(then.0);
+        (
+            used(after.0.cpu_time(), before.0.cpu_time()),
+            used(after.1.cpu_time(), before.1.cpu_time()),
+        )
+    })?;
+    if time < threshold::OTHERS_AT_LEAST {
+        return None;
     }
-
-    /// The share of the time until `after` that was stolen; `None` if no time went by.
-    fn stolen(self, after: Self) -> Option<f64> {
-        let all = after.all.checked_sub(self.all).filter(|&all| all > 0)?;
-        let stolen = after.stolen.saturating_sub(self.stolen);
-        Some((approximate(stolen) / approximate(all)).min(1.0))
-    }
+    let ours = approximate(own.saturating_add(children)) / Nanos::from(time).to_f64();
+    Some((busy - ours).max(0.0))
 }
 
-/// Reads what `/proc/stat` says of all CPUs together.
-fn ticks(root: &Path) -> Option<Ticks> {
-    let text = fs::read(root.join("proc/stat")).ok()?;
-    // Only the ticks themselves are used, so what a tick is does not matter here.
-    let system = ExplicitSystemInfo {
-        boot_time_secs: 0,
-        ticks_per_second: 100,
-        page_size: 4096,
-        is_little_endian: true,
-    };
-    let stats = KernelStats::from_buf_read(text.as_slice(), &system).ok()?;
-    Some(Ticks::of(&stats.total))
+fn pressure_during(before: &Moment, after: &Moment) -> Option<f64> {
+    let (then, now) = before.pressure.zip(after.pressure)?;
+    let waited = Duration::from_micros(now.total_us.saturating_sub(then.total_us));
+    let time = after.at.duration_since(before.at);
+    (!time.is_zero()).then(|| (waited.as_secs_f64() / time.as_secs_f64()).min(1.0))
 }
 
 fn difference(before: Throttling, after: Throttling) -> Throttling {
@@ -125,44 +152,84 @@ fn canary() -> Option<Nanos> {
     fastest
 }
 
-/// What the evidence says of the run. `quota` is the one that throttles, and the cgroup that sets it, where there is one.
+/// Of what a run had to do with, what judging it needs beside the evidence.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place<'a> {
+    /// The quota that throttles, and the cgroup that sets it.
+    pub quota: Option<(Millicpus, &'a str)>,
+    /// How many CPUs the run could use at once.
+    pub usable_cpus: u32,
+    /// How many CPUs it was allowed to choose them from; `None` where the host does not say.
+    pub allowed_cpus: Option<u32>,
+}
+
+/// What the evidence says of the run.
 #[must_use]
-pub fn quality(evidence: &Evidence, quota: Option<(Millicpus, &str)>) -> Quality {
-    let mut reasons = Vec::new();
-    if let Some(Throttling { periods, throttled_periods, .. }) = evidence.throttling
-        && throttled_periods > 0
-    {
-        let of = quota.map_or_else(
-            || "a quota".to_owned(),
-            |(cpus, level)| format!("the quota of {cpus} CPUs that cgroup {level} sets"),
-        );
-        reasons.push(format!(
-            "throttled {throttled_periods} of {periods} periods by {of}: give it whole CPUs by affinity instead, or raise it"
-        ));
-    }
-    if let Some(steal) = evidence.steal_fraction
-        && steal > threshold::STEAL
-    {
-        reasons.push(format!(
-            "the hypervisor gave {:.1}% of the CPU time to others: measure again when the neighbours are quiet",
-            steal * 100.0
-        ));
-    }
-    if let Some((before, after)) = evidence.canary_before_ns.zip(evidence.canary_after_ns) {
-        let apart = before.max(after).to_f64() / before.min(after).to_f64().max(1.0);
-        if apart > threshold::CANARY {
-            reasons.push(format!(
-                "the canary took {before} before the run and {after} after it: clock speed or neighbours changed, so measure again"
-            ));
-        }
-    }
-    Quality::from_reasons(reasons)
+pub fn quality(evidence: &Evidence, place: &Place<'_>) -> Quality {
+    let reasons = [
+        throttled(evidence, place),
+        stolen(evidence),
+        canaries_apart(evidence),
+        shared(evidence, place),
+        heated(evidence),
+        evidence.other_run.then(|| {
+            "another fleetmark run went on when this one began: measure again when it is done"
+                .to_owned()
+        }),
+    ];
+    Quality::from_reasons(reasons.into_iter().flatten().collect())
+}
+
+fn throttled(evidence: &Evidence, place: &Place<'_>) -> Option<String> {
+    let Throttling { periods, throttled_periods, .. } = evidence.throttling?;
+    let of = place.quota.map_or_else(
+        || "a quota".to_owned(),
+        |(cpus, level)| format!("the quota of {cpus} CPUs that cgroup {level} sets"),
+    );
+    (throttled_periods > 0).then(|| format!(
+        "throttled {throttled_periods} of {periods} periods by {of}: give it whole CPUs by affinity instead, or raise it"
+    ))
+}
+
+fn stolen(evidence: &Evidence) -> Option<String> {
+    let steal = evidence.steal_fraction.filter(|&steal| steal > threshold::STEAL)?;
+    Some(format!(
+        "the hypervisor gave {:.1}% of the CPU time to others: measure again when the neighbours are quiet",
+        steal * 100.0
+    ))
+}
+
+fn canaries_apart(evidence: &Evidence) -> Option<String> {
+    let (before, after) = evidence.canary_before_ns.zip(evidence.canary_after_ns)?;
+    let apart = before.max(after).to_f64() / before.min(after).to_f64().max(1.0);
+    (apart > threshold::CANARY).then(|| format!(
+        "the canary took {before} before the run and {after} after it: clock speed or neighbours changed, so measure again"
+    ))
+}
+
+/// Other programs on the run's CPUs. Under a quota the run uses some CPUs of many, and those that it leaves are to spare.
+fn shared(evidence: &Evidence, place: &Place<'_>) -> Option<String> {
+    let others = evidence.others_cpus?;
+    let usable = f64::from(place.usable_cpus.max(1));
+    let spare = place.allowed_cpus.map_or(0.0, |allowed| (f64::from(allowed) - usable).max(0.0));
+    (others > spare + usable * threshold::OTHERS).then(|| format!(
+        "other programs used {others:.1} CPUs meanwhile, with {} to share: stop them, or measure when they are quiet",
+        place.allowed_cpus.unwrap_or(place.usable_cpus)
+    ))
+}
+
+fn heated(evidence: &Evidence) -> Option<String> {
+    let times = evidence.thermal_throttles.filter(|&times| times > 0)?;
+    Some(format!(
+        "cores were slowed for heat {times} times: see to the cooling, then measure again"
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A quiet host with two CPUs, as one was captured.
     fn clean() -> Evidence {
         Evidence {
             canary_before_ns: Some(Nanos(400_000)),
@@ -173,14 +240,24 @@ mod tests {
                 throttled_periods: 0,
                 throttled_ns: Nanos(0),
             }),
-            blocking_pool_ended: false,
+            others_cpus: Some(0.05),
+            thermal_throttles: Some(0),
+            ..Evidence::default()
         }
+    }
+
+    const PLACE: Place<'_> = Place { quota: None, usable_cpus: 2, allowed_cpus: Some(2) };
+
+    fn only_reason(evidence: &Evidence, place: &Place<'_>) -> String {
+        let quality = quality(evidence, place);
+        let [reason] = &quality.reasons[..] else { panic!("{quality:?}") };
+        reason.clone()
     }
 
     #[test]
     fn a_quiet_host_is_clean_and_the_unknown_is_no_reason() {
-        assert!(quality(&clean(), None).is_clean());
-        assert!(quality(&Evidence::default(), None).is_clean());
+        assert!(quality(&clean(), &PLACE).is_clean());
+        assert!(quality(&Evidence::default(), &Place::default()).is_clean());
     }
 
     #[test]
@@ -192,7 +269,8 @@ mod tests {
             throttling: Some(throttled),
             ..clean()
         };
-        let quality = quality(&suspect, Some((Millicpus(1500), "/batch")));
+        let place = Place { quota: Some((Millicpus(1500), "/batch")), ..PLACE };
+        let quality = quality(&suspect, &place);
         assert!(!quality.is_clean());
         let [throttling, steal, canary] = &quality.reasons[..] else { panic!("{quality:?}") };
         assert!(throttling.starts_with("throttled 14 of 60 periods by the quota of 1.5 CPUs"));
@@ -202,23 +280,21 @@ mod tests {
     }
 
     #[test]
-    fn steal_is_a_share_of_the_time_that_went_by() {
-        let before = Ticks { all: 1_000, stolen: 10 };
-        assert_eq!(before.stolen(Ticks { all: 1_200, stolen: 20 }), Some(0.05));
-        assert_eq!(before.stolen(before), None);
-        assert_eq!(before.stolen(Ticks { all: 900, stolen: 0 }), None, "a clock that went back");
+    fn heat_and_other_runs_are_reasons() {
+        let hot = Evidence { thermal_throttles: Some(3), ..clean() };
+        assert!(only_reason(&hot, &PLACE).contains("3 times"));
+        let other = Evidence { other_run: true, ..clean() };
+        assert!(only_reason(&other, &PLACE).contains("another fleetmark run"));
     }
 
     #[test]
-    fn what_the_kernel_writes_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(ticks(folder.path()), None);
-        fs::create_dir(folder.path().join("proc")).unwrap();
-        let stat = "cpu  100 0 50 800 10 0 5 35 0 0\ncpu0 100 0 50 800 10 0 5 35 0 0\nctxt 1\nbtime 2\nprocesses 3\nprocs_running 1\nprocs_blocked 0\n";
-        fs::write(folder.path().join("proc/stat"), stat).unwrap();
-        assert_eq!(ticks(folder.path()), Some(Ticks { all: 1_000, stolen: 35 }));
-        fs::write(folder.path().join("proc/stat"), "cpu nonsense").unwrap();
-        assert_eq!(ticks(folder.path()), None);
+    fn others_count_where_they_take_what_the_run_could_use() {
+        let busy = Evidence { others_cpus: Some(1.0), ..clean() };
+        assert!(only_reason(&busy, &PLACE).starts_with("other programs used 1.0 CPUs"));
+        let with_room = Place { allowed_cpus: Some(8), ..PLACE };
+        assert!(quality(&busy, &with_room).is_clean(), "a quota of 2 on 8 CPUs");
+        let full = Evidence { others_cpus: Some(6.5), ..clean() };
+        assert!(!quality(&full, &with_room).is_clean());
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod caches;
 mod capture;
 pub mod cgroup;
 mod cpu;
-mod list;
+pub(crate) mod list;
 mod live;
 mod macos;
 mod memory;

@@ -8,11 +8,13 @@ pub mod hardware;
 pub mod identity;
 pub mod measure;
 pub mod plan;
+pub mod preflight;
 pub mod progress;
 pub mod render;
 pub mod run;
 pub mod scenario;
 pub mod spawner;
+pub mod usage;
 
 use std::{error::Error, ffi::OsString, fmt, path::Path};
 
@@ -72,7 +74,7 @@ fn run(arguments: &RunArgs, state_dir: &Path) -> Result<Exit, Stopped> {
     if let Some(url) = &arguments.collector {
         delivery::check(url, arguments.insecure).map_err(|error| Stopped::usage(&error))?;
     }
-    let report = run::run(&arguments.measure, state_dir).map_err(run_error)?;
+    let report = run::run(&arguments.measure, state_dir, arguments.strict).map_err(run_error)?;
     arguments.output.write(&render::report(&report, arguments.output.format)?)?;
 
     let Some(url) = &arguments.collector else {
@@ -119,6 +121,9 @@ pub fn conclude(
 pub fn run_error(error: run::RunError) -> Stopped {
     match error {
         run::RunError::Plan(error) => Stopped::usage(&error),
+        error @ run::RunError::Refused(_) => {
+            Stopped { exit: Exit::Suspect, line: shell::one_line(&error) }
+        }
         error => Stopped::from(error),
     }
 }

@@ -7,21 +7,24 @@
 
 mod child;
 mod conversation;
+mod series;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleetmark_proto::{
-    report::{Cell, Failure, FailureKind},
+    limits,
+    report::{Cell, Failure, FailureKind, Usage},
     unit::Nanos,
 };
 
 pub use child::take_over;
 pub use conversation::Program;
-use conversation::{Child, Reply};
+use conversation::{Child, Kind, Line, Reply, Used};
+pub use series::series;
 
 use crate::{
-    plan::{Plan, PlannedCell},
-    spawner::Sample,
+    plan::{Plan, PlannedCell, Precision},
+    spawner::{Beside, Sample},
 };
 
 /// What came of a plan.
@@ -29,8 +32,16 @@ use crate::{
 pub struct Measured {
     /// In the order of the plan.
     pub cells: Vec<Cell>,
+    /// What each sample of these cells told beside its duration, cold ones left out.
+    pub beside: Vec<Vec<Beside>>,
+    /// Measured rounds; more than the plan's where it asked for a precision.
+    pub rounds: u32,
     /// The blocking pool had to be ended before thread cells.
     pub blocking_pool_ended: bool,
+    /// What the children used for all samples together; `None` where the host does not count.
+    pub usage: Option<Usage>,
+    /// The most memory that a child held at once.
+    pub peak_memory_bytes: Option<u64>,
     /// How long the children lived, all of them together.
     pub child_life: Duration,
     /// The sum of all samples that they took, cold ones and those of cells that failed later included.
@@ -49,21 +60,62 @@ pub struct Progress<'a> {
 }
 
 /// Measures a plan. Never fails as a whole: what cannot be measured is a failed cell with its reason.
-pub fn measure(plan: &Plan, program: &Program, mut between: impl FnMut(Progress<'_>)) -> Measured {
+pub fn measure(plan: &Plan, program: &Program, between: impl FnMut(Progress<'_>)) -> Measured {
+    let begin = Instant::now();
     let mut sampler = Sampler::new(plan, program);
-    let per_round = fleetmark_proto::unit::count(plan.cells.len());
-    let total = per_round * (u64::from(plan.rounds) + 1);
-    let mut done = 0;
-    for round in 0..=plan.rounds {
-        for index in plan.order(round) {
-            if let Some(next) = plan.cells.get(index) {
-                between(Progress { done, total, next });
-            }
-            sampler.sample(index);
-            done += 1;
-        }
+    let stretches = plan.stretches();
+    let total = fleetmark_proto::unit::count(stretches.iter().map(Vec::len).sum());
+    let mut teller = Teller { plan, done: 0, total, between };
+    for index in stretches.into_iter().flatten() {
+        teller.tell(index);
+        sampler.sample(index);
+    }
+    if let Some(precision) = plan.precision {
+        go_on(plan, precision, begin, &mut sampler, &mut teller);
     }
     sampler.finish()
+}
+
+/// Doubles the rounds until every interval is narrow enough, or no time is left for another round.
+fn go_on(
+    plan: &Plan,
+    Precision { target, max_time }: Precision,
+    begin: Instant,
+    sampler: &mut Sampler<'_>,
+    teller: &mut Teller<'_, impl FnMut(Progress<'_>)>,
+) {
+    while sampler.is_short_of(target) && sampler.rounds < limits::ROUNDS {
+        let next = sampler.rounds.saturating_mul(2).min(limits::ROUNDS);
+        let more = u64::from(next - sampler.rounds);
+        teller.total += more * fleetmark_proto::unit::count(plan.cells.len());
+        for round in sampler.rounds + 1..=next {
+            if begin.elapsed() >= max_time {
+                return;
+            }
+            for index in plan.round(round) {
+                teller.tell(index);
+                sampler.sample(index);
+            }
+            sampler.rounds = round;
+        }
+    }
+}
+
+/// Tells how far a run has come.
+struct Teller<'a, F> {
+    plan: &'a Plan,
+    done: u64,
+    total: u64,
+    between: F,
+}
+
+impl<F: FnMut(Progress<'_>)> Teller<'_, F> {
+    fn tell(&mut self, next: usize) {
+        if let Some(next) = self.plan.cells.get(next) {
+            (self.between)(Progress { done: self.done, total: self.total, next });
+        }
+        self.done += 1;
+    }
 }
 
 /// A plan while it is measured. Most want [`measure`]; this is for who decides the order of samples.
@@ -72,9 +124,13 @@ pub struct Sampler<'a> {
     plan: &'a Plan,
     program: &'a Program,
     cells: Vec<Cell>,
+    beside: Vec<Vec<Beside>>,
+    rounds: u32,
     expected_sums: Vec<u64>,
     child: Option<Child>,
     blocking_pool_ended: bool,
+    usage: Option<Usage>,
+    peak_memory_bytes: Option<u64>,
     child_life: Duration,
     sampled: Duration,
 }
@@ -91,14 +147,19 @@ impl<'a> Sampler<'a> {
             cold_ns: None,
             failure: None,
             threads_reached: None,
+            usage: None,
         };
         Self {
             plan,
             program,
             cells: plan.cells.iter().map(cell).collect(),
+            beside: vec![Vec::new(); plan.cells.len()],
+            rounds: plan.rounds,
             expected_sums: expected_sums(&plan.cells),
             child: None,
             blocking_pool_ended: false,
+            usage: None,
+            peak_memory_bytes: None,
             child_life: Duration::ZERO,
             sampled: Duration::ZERO,
         }
@@ -109,52 +170,64 @@ impl<'a> Sampler<'a> {
         if self.cells.get(index).is_none_or(|cell| cell.failure.is_some()) {
             return;
         }
-        let outcome = self.ask(index);
-        let (Some(cell), Some(&expected)) =
-            (self.cells.get_mut(index), self.expected_sums.get(index))
+        let (outcome, used) = self.ask(index);
+        if let Some(Used { usage, peak_memory_bytes }) = used {
+            *self.usage.get_or_insert_default() += usage;
+            self.peak_memory_bytes = self.peak_memory_bytes.max(Some(peak_memory_bytes));
+        }
+        let (Some(cell), Some(beside), Some(&expected)) =
+            (self.cells.get_mut(index), self.beside.get_mut(index), self.expected_sums.get(index))
         else {
             return;
         };
+        if let Some(Used { usage, .. }) = used {
+            *cell.usage.get_or_insert_default() += usage;
+        }
         match outcome {
             Ok(sample) => {
                 self.sampled += Duration::from(sample.elapsed());
-                record(cell, sample, expected);
+                let cold = self.plan.cold_rounds() > 0 && cell.cold_ns.is_none();
+                if record(cell, sample, cold, expected) {
+                    beside.push(sample.beside);
+                }
             }
             Err(failure) => cell.failure = Some(failure),
         }
     }
 
-    fn ask(&mut self, index: usize) -> Result<Sample, Failure> {
+    fn is_short_of(&self, precision: f64) -> bool {
+        let mut cells = self.cells.iter().filter(|cell| cell.failure.is_none());
+        cells.any(|cell| !cell.is_precise(precision))
+    }
+
+    fn ask(&mut self, index: usize) -> (Result<Sample, Failure>, Option<Used>) {
         let child = match &mut self.child {
             Some(child) => child,
-            none => none.insert(Child::start(self.program, self.plan).map_err(|error| {
-                died(format!("the measuring process cannot be started: {error}"))
-            })?),
+            none => match Child::start(self.program, self.plan) {
+                Ok(child) => none.insert(child),
+                Err(error) => {
+                    let how = format!("the measuring process cannot be started: {error}");
+                    return (Err(died(how)), None);
+                }
+            },
         };
-        match child.go(index, self.plan.deadline) {
-            Reply::Sample { sample, pool_ended } => {
+        let failure = match child.go(index, self.plan.deadline) {
+            Reply::Line(Line { outcome, pool_ended, used }) => {
                 self.blocking_pool_ended |= pool_ended;
-                Ok(sample)
+                let failed = |(kind, message): (Kind, _)| Failure { kind: kind.into(), message };
+                return (outcome.map_err(failed), used);
             }
-            Reply::Failed { failure, pool_ended } => {
-                self.blocking_pool_ended |= pool_ended;
-                Err(failure)
-            }
-            Reply::Deadline => {
-                self.abandon_child();
-                Err(Failure {
-                    kind: FailureKind::Deadline,
-                    message: format!(
-                        "a sample took longer than {}; allow more with --deadline, or ask for less work",
-                        Nanos::from(self.plan.deadline)
-                    ),
-                })
-            }
-            Reply::Died(how) => {
-                self.abandon_child();
-                Err(died(how))
-            }
-        }
+            Reply::Deadline => Failure {
+                kind: FailureKind::Deadline,
+                message: format!(
+                    "a sample took longer than {}; allow more with --deadline, or ask for less work",
+                    Nanos::from(self.plan.deadline)
+                ),
+            },
+            Reply::Died(how) => died(how),
+        };
+        self.abandon_child();
+        (Err(failure), None)
     }
 
     fn abandon_child(&mut self) {
@@ -171,6 +244,10 @@ impl<'a> Sampler<'a> {
         }
         Measured {
             cells: self.cells,
+            beside: self.beside,
+            rounds: self.rounds,
+            usage: self.usage,
+            peak_memory_bytes: self.peak_memory_bytes,
             blocking_pool_ended: self.blocking_pool_ended,
             child_life: self.child_life,
             sampled: self.sampled,
@@ -189,8 +266,8 @@ fn expected_sums(cells: &[PlannedCell]) -> Vec<u64> {
     sums
 }
 
-/// The first sample of a cell is its cold one.
-fn record(cell: &mut Cell, sample: Sample, expected_sum: u64) {
+/// Takes a sample into its cell, and tells whether it counts.
+fn record(cell: &mut Cell, sample: Sample, cold: bool, expected_sum: u64) -> bool {
     if sample.sum != expected_sum {
         cell.failure = Some(Failure {
             kind: FailureKind::WrongChecksum,
@@ -199,13 +276,15 @@ fn record(cell: &mut Cell, sample: Sample, expected_sum: u64) {
                 sample.sum
             ),
         });
-        return;
+        return false;
     }
     cell.threads_reached = cell.threads_reached.max(Some(sample.threads));
-    match cell.cold_ns {
-        None => cell.cold_ns = Some(sample.elapsed()),
-        Some(_) => cell.samples_ns.push(sample.elapsed()),
+    if cold {
+        cell.cold_ns = Some(sample.elapsed());
+    } else {
+        cell.samples_ns.push(sample.elapsed());
     }
+    !cold
 }
 
 fn died(message: String) -> Failure {
@@ -236,6 +315,9 @@ mod tests {
             seed: 1,
             deadline: Duration::from_secs(3),
             against: Spawner::Thread,
+            precision: None,
+            preset: None,
+            beside: vec![],
         };
         Plan::new(&asked, 1).unwrap()
     }

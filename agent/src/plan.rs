@@ -1,10 +1,14 @@
 //! What one run is to measure. A plan does no I/O; the same arguments and workers give the same plan.
 
+mod passes;
+
 use std::time::Duration;
 
+use clap::ValueEnum;
 use fleetmark_proto::{
     limits,
     plan::{Amount, CellKey, Scenario, Spawner, Workload},
+    series::Pass,
     unit::{Nanos, grouped},
 };
 use rand::{SeedableRng, seq::SliceRandom};
@@ -12,11 +16,11 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     scenario::{cpu_bound, sum_of_ids},
-    spawner::{Task, Work},
+    spawner::{Mode, Task, Work},
 };
 
 /// What the owner asked for.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
     /// Measured rounds, the cold one not counted.
     pub rounds: u32,
@@ -42,10 +46,53 @@ pub struct Asked {
     pub deadline: Duration,
     /// The spawner that the others are compared with.
     pub against: Spawner,
+    /// How narrow each interval is to become.
+    pub precision: Option<Precision>,
+    /// What to measure in place of the eleven cells.
+    pub preset: Option<Preset>,
+    /// Passes beside these.
+    pub beside: Vec<Pass>,
 }
 
-/// What one run measures.
-#[derive(Clone, Debug, Eq, PartialEq)]
+impl Asked {
+    /// The eleven cells of which both the scenario and the spawner are asked for.
+    fn cells(&self) -> impl Iterator<Item = CellKey> {
+        CellKey::all().filter(|key| {
+            (self.scenarios.is_empty() || self.scenarios.contains(&key.scenario))
+                && (self.spawners.is_empty() || self.spawners.contains(&key.spawner))
+        })
+    }
+}
+
+/// What is measured in place of the eleven cells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Preset {
+    /// The article's crate, exactly: seven cells, five rounds, fixed order, no cold round
+    Article,
+    /// From which length of work on does each spawner stop hurting?
+    Grain,
+}
+
+/// Go on with rounds until the intervals are narrow enough.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Precision {
+    /// Half the width of an interval as a share of its median.
+    pub target: f64,
+    /// Begin no more rounds after this long.
+    pub max_time: Duration,
+}
+
+/// All that one run measures, pass after pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Passes {
+    /// The eleven cells, or those chosen of them.
+    pub cells: Option<Plan>,
+    /// What comes beside them, each by itself.
+    pub beside: Vec<(Pass, Plan)>,
+}
+
+/// What one pass measures.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// In the order of every table.
     pub cells: Vec<PlannedCell>,
@@ -59,6 +106,19 @@ pub struct Plan {
     pub deadline: Duration,
     /// The spawner that the others are compared with.
     pub against: Spawner,
+    /// In which order samples are taken.
+    pub order: Order,
+    /// Whether to go on after these rounds.
+    pub precision: Option<Precision>,
+}
+
+/// In which order samples are taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Order {
+    /// Every round runs every cell once, in an order shuffled by the seed. The first round is cold.
+    Interleaved,
+    /// All rounds of one cell, then all of the next; none is cold.
+    CellByCell,
 }
 
 /// One cell of a plan.
@@ -80,6 +140,12 @@ pub enum PlanError {
     /// The chosen scenarios and spawners have no cell in common.
     #[error("there is no cell to measure: waiting does not run in rayon")]
     NoCell,
+    /// The article's crate has a number of rounds of its own.
+    #[error("--preset article always runs {0} rounds; leave --rounds out")]
+    FixedRounds(u32),
+    /// The chosen scenarios and spawners leave nothing to a pass.
+    #[error("the pass {0} has no cell of these scenarios and spawners")]
+    EmptyPass(Pass),
     /// Units a worker, times workers, are too many.
     #[error("{scenario} would have {} units, more than {}", grouped(*.units), grouped(limits::UNITS))]
     TooManyUnits {
@@ -97,30 +163,55 @@ impl Plan {
     ///
     /// If nothing would be measured, or too many units would be spawned at once.
     pub fn new(asked: &Asked, workers: u32) -> Result<Self, PlanError> {
-        let wanted = |key: &CellKey| {
-            (asked.scenarios.is_empty() || asked.scenarios.contains(&key.scenario))
-                && (asked.spawners.is_empty() || asked.spawners.contains(&key.spawner))
-        };
-        let cells = CellKey::all()
-            .filter(wanted)
+        let cells = asked
+            .cells()
             .map(|key| PlannedCell::new(key, asked, workers))
             .collect::<Result<Vec<_>, _>>()?;
         if cells.is_empty() {
             return Err(PlanError::NoCell);
         }
-        Ok(Self {
+        Ok(Self { precision: asked.precision, ..Self::of(cells, asked, workers) })
+    }
+
+    /// A plan of these cells, interleaved.
+    fn of(cells: Vec<PlannedCell>, asked: &Asked, workers: u32) -> Self {
+        Self {
             cells,
             rounds: asked.rounds,
             workers,
             seed: asked.seed,
             deadline: asked.deadline,
             against: asked.against,
-        })
+            order: Order::Interleaved,
+            precision: None,
+        }
     }
 
-    /// The order of the cells, as indices, in one round; round 0 is the cold one.
+    /// The rounds of which none counts: 0 or 1.
     #[must_use]
-    pub fn order(&self, round: u32) -> Vec<usize> {
+    pub fn cold_rounds(&self) -> u32 {
+        match self.order {
+            Order::Interleaved => 1,
+            Order::CellByCell => 0,
+        }
+    }
+
+    /// The cells to sample, as indices, one stretch after the other: the rounds of an interleaved plan, the first of them
+    /// cold, or the cells of one that goes cell by cell.
+    #[must_use]
+    pub fn stretches(&self) -> Vec<Vec<usize>> {
+        match self.order {
+            Order::Interleaved => (0..=self.rounds).map(|round| self.round(round)).collect(),
+            Order::CellByCell => {
+                let rounds = usize::try_from(self.rounds).unwrap_or_default();
+                (0..self.cells.len()).map(|cell| vec![cell; rounds]).collect()
+            }
+        }
+    }
+
+    /// The order of the cells, as indices, in one interleaved round; round 0 is the cold one.
+    #[must_use]
+    pub fn round(&self, round: u32) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.cells.len()).collect();
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         random.set_stream(u64::from(round));
@@ -130,12 +221,23 @@ impl Plan {
 }
 
 impl PlannedCell {
+    /// A cell as in the eleven, with what was asked for.
     fn new(key: CellKey, asked: &Asked, workers: u32) -> Result<Self, PlanError> {
         let (amount, task) = match key.scenario {
             Scenario::SpawnOverhead => (asked.spawn_amount, Task::SpawnOverhead),
             Scenario::Waiting => (asked.wait_amount, Task::Waiting(asked.wait)),
             Scenario::CpuBound => (asked.cpu_amount, Task::CpuBound(asked.cpu_rounds)),
         };
+        Self::with(key, amount, task, asked, workers)
+    }
+
+    fn with(
+        key: CellKey,
+        amount: Amount,
+        task: Task,
+        asked: &Asked,
+        workers: u32,
+    ) -> Result<Self, PlanError> {
         let units = amount.units(workers);
         if units > limits::UNITS {
             return Err(PlanError::TooManyUnits { scenario: key.scenario, units });
@@ -152,8 +254,13 @@ impl PlannedCell {
             },
             workers: asked.workers,
         };
-        let work = Work { task, spawner: key.spawner, units };
+        let work = Work { task, spawner: key.spawner, units, mode: Mode::Plain };
         Ok(Self { key, workload, units, work })
+    }
+
+    /// The same cell, started otherwise.
+    fn started(self, mode: Mode) -> Self {
+        Self { work: Work { mode, ..self.work }, ..self }
     }
 
     /// The checksum that every sample of the cell must have. Takes as long as the cell's own work on all cores.
@@ -172,7 +279,7 @@ mod tests {
 
     use super::*;
 
-    fn asked() -> Asked {
+    pub(super) fn asked() -> Asked {
         Asked {
             rounds: 11,
             scenarios: vec![],
@@ -186,6 +293,9 @@ mod tests {
             seed: 7,
             deadline: Duration::from_secs(30),
             against: Spawner::Thread,
+            precision: None,
+            preset: None,
+            beside: vec![],
         }
     }
 
@@ -204,15 +314,15 @@ mod tests {
     #[test]
     fn rounds_differ_and_seeds_repeat() {
         let plan = Plan::new(&asked(), 2).unwrap();
-        let orders: Vec<_> = (0..12).map(|round| plan.order(round)).collect();
+        let orders: Vec<_> = (0..12).map(|round| plan.round(round)).collect();
         for order in &orders {
             let cells: BTreeSet<_> = order.iter().copied().collect();
             assert_eq!(cells, (0..11).collect(), "each cell once a round");
         }
         assert!(orders.iter().collect::<BTreeSet<_>>().len() > 10, "{orders:?}");
-        assert_eq!(orders, (0..12).map(|round| plan.order(round)).collect::<Vec<_>>());
+        assert_eq!(orders, (0..12).map(|round| plan.round(round)).collect::<Vec<_>>());
         let other = Plan::new(&Asked { seed: 8, ..asked() }, 2).unwrap();
-        assert_ne!(orders[1], other.order(1));
+        assert_ne!(orders[1], other.round(1));
     }
 
     #[test]

@@ -5,8 +5,14 @@
 
 mod blocking_pool;
 mod rayon_pool;
+mod runtime;
+mod split;
 mod threads;
+mod ticker;
 mod tokio_tasks;
+
+pub use split::Parts;
+pub use ticker::Lateness;
 
 use std::{any::Any, panic, time::Duration};
 
@@ -20,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::scenario::{CpuBound, Scenario, SpawnOverhead, Waiting};
 use blocking_pool::BlockingPool;
 use rayon_pool::RayonPool;
+use split::Stamps;
 use tokio_tasks::TokioTasks;
 
 /// What one cell is to do, once.
@@ -31,6 +38,27 @@ pub struct Work {
     pub spawner: Spawner,
     /// How many of them.
     pub units: u64,
+    /// What is otherwise than in the eleven cells.
+    pub mode: Mode,
+}
+
+/// How units are started, and what goes on meanwhile.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Mode {
+    /// As in the eleven cells.
+    Plain,
+    /// From inside a worker of the runtime or pool.
+    FromWorker,
+    /// With handles in a vector, awaited in order, instead of a `JoinSet`.
+    Vector,
+    /// On a new runtime, whose blocking pool has no thread yet.
+    ColdPool,
+    /// One unit alone, which is not spawned.
+    Single,
+    /// With a clock read at the end of each unit, to tell the parts of the sample.
+    Split,
+    /// Beside a task that wants to run every millisecond.
+    BesideTicker,
 }
 
 /// What one unit does.
@@ -53,9 +81,38 @@ pub struct Sample {
     pub sum: u64,
     /// Threads that the spawner kept for it.
     pub threads: u64,
+    /// What its mode told beside.
+    #[serde(default)]
+    pub beside: Beside,
+}
+
+/// What a mode tells beside the duration.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Beside {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The parts of the sample: [`Mode::Split`].
+    Parts(Parts),
+    /// How late the neighbour was: [`Mode::BesideTicker`].
+    Lateness(Lateness),
+}
+
+/// What is told when the last unit was spawned; nobody, as a rule.
+trait Mark: Send {
+    fn spawned(self);
+}
+
+impl Mark for () {
+    fn spawned(self) {}
 }
 
 impl Sample {
+    fn new(elapsed: Duration, sum: u64, threads: u64) -> Self {
+        let elapsed_ns = Nanos::from(elapsed).0;
+        Self { elapsed_ns, sum, threads, beside: Beside::Nothing }
+    }
+
     /// The duration of the sample.
     #[must_use]
     pub fn elapsed(&self) -> Nanos {
@@ -70,6 +127,7 @@ pub struct Spawners {
     tokio: Option<TokioTasks>,
     blocking: Option<BlockingPool>,
     rayon: Option<RayonPool>,
+    stamps: Option<&'static Stamps>,
     pool_ended: bool,
 }
 
@@ -77,7 +135,7 @@ impl Spawners {
     /// Spawners whose runtimes and pools have this many workers. Nothing is built yet.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        Self { workers, tokio: None, blocking: None, rayon: None, pool_ended: false }
+        Self { workers, tokio: None, blocking: None, rayon: None, stamps: None, pool_ended: false }
     }
 
     /// Whether the host's thread limit could not hold the blocking pool beside the threads of a `thread` cell. From
@@ -100,49 +158,114 @@ impl Spawners {
         }));
         outcome.unwrap_or_else(|payload| {
             // What a panic left behind cannot be trusted with another sample.
-            *self = Self { pool_ended: self.pool_ended, ..Self::new(self.workers) };
+            *self = Self {
+                pool_ended: self.pool_ended,
+                stamps: self.stamps,
+                ..Self::new(self.workers)
+            };
             Err(panicked(payload.as_ref()))
         })
     }
 
     fn dispatch<S: Scenario>(&mut self, work: &Work, scenario: S) -> Result<Sample, Failure> {
+        match work.mode {
+            Mode::Plain | Mode::FromWorker | Mode::Vector => self.start(work, scenario, ()),
+            Mode::ColdPool => {
+                let pool = BlockingPool::new(self.workers)?;
+                pool.sample(scenario, work.units, work.mode, ())
+            }
+            Mode::Single => match work.spawner {
+                Spawner::Tokio => self.tokio()?.single(scenario),
+                _ => Ok(threads::single(scenario)),
+            },
+            Mode::Split => {
+                let stamps = *self.stamps.get_or_insert_with(Stamps::leaked);
+                let (stamped, mark) = stamps.begin(scenario);
+                let sample = self.start(work, stamped, mark)?;
+                let parts = stamps.parts(sample.elapsed().into());
+                Ok(Sample { beside: Beside::Parts(parts), ..sample })
+            }
+            Mode::BesideTicker => self.beside_ticker(work, scenario),
+        }
+    }
+
+    fn start<S: Scenario>(
+        &mut self,
+        work: &Work,
+        scenario: S,
+        mark: impl Mark + Copy,
+    ) -> Result<Sample, Failure> {
+        let Work { units, mode, .. } = *work;
         match work.spawner {
-            Spawner::Thread => self.threads(scenario, work.units),
-            Spawner::Tokio => {
-                let tokio = made(&mut self.tokio, || TokioTasks::new(self.workers))?;
-                tokio.sample(scenario, work.units)
-            }
-            Spawner::SpawnBlocking => {
-                let blocking = made(&mut self.blocking, || BlockingPool::new(self.workers))?;
-                blocking.sample(scenario, work.units)
-            }
+            Spawner::Thread => self.threads(scenario, units, mark),
+            Spawner::Tokio => self.tokio()?.sample(scenario, units, mode, mark),
+            Spawner::SpawnBlocking => self.blocking()?.sample(scenario, units, mode, mark),
             Spawner::Rayon => {
                 let rayon = made(&mut self.rayon, || RayonPool::new(self.workers))?;
-                Ok(rayon.sample(scenario, work.units))
+                Ok(match mode {
+                    Mode::FromWorker => rayon.from_worker(scenario, units),
+                    _ => rayon.sample(scenario, units, mark),
+                })
             }
         }
     }
 
-    fn threads<S: Scenario>(&mut self, scenario: S, units: u64) -> Result<Sample, Failure> {
+    /// The neighbour lives on the runtime that the units use; threads and rayon's jobs have none, and leave it to the one
+    /// for tasks.
+    fn beside_ticker<S: Scenario>(&mut self, work: &Work, scenario: S) -> Result<Sample, Failure> {
+        let (sample, lateness) = match work.spawner {
+            Spawner::SpawnBlocking => {
+                let pool = self.blocking()?;
+                pool.beside_ticker(|| pool.sample(scenario, work.units, work.mode, ()))
+            }
+            Spawner::Tokio => {
+                let tasks = self.tokio()?;
+                tasks.beside_ticker(|| tasks.sample(scenario, work.units, work.mode, ()))
+            }
+            Spawner::Thread | Spawner::Rayon => {
+                // Taken out meanwhile, as starting units needs the other spawners.
+                let tasks = match self.tokio.take() {
+                    Some(tasks) => tasks,
+                    None => TokioTasks::new(self.workers)?,
+                };
+                let told = tasks.beside_ticker(|| self.start(work, scenario, ()));
+                self.tokio = Some(tasks);
+                told
+            }
+        };
+        Ok(Sample { beside: Beside::Lateness(lateness), ..sample? })
+    }
+
+    fn tokio(&mut self) -> Result<&TokioTasks, Failure> {
+        made(&mut self.tokio, || TokioTasks::new(self.workers))
+    }
+
+    fn blocking(&mut self) -> Result<&BlockingPool, Failure> {
+        made(&mut self.blocking, || BlockingPool::new(self.workers))
+    }
+
+    fn threads<S: Scenario>(
+        &mut self,
+        scenario: S,
+        units: u64,
+        mark: impl Mark + Copy,
+    ) -> Result<Sample, Failure> {
         if self.pool_ended {
             self.blocking = None;
         }
-        let sample = threads::sample(scenario, units);
+        let sample = threads::sample(scenario, units, mark);
         let refused =
             matches!(&sample, Err(failure) if failure.kind == FailureKind::LimitedThreads);
         if refused && self.blocking.take().is_some() {
             self.pool_ended = true;
-            return threads::sample(scenario, units);
+            return threads::sample(scenario, units, mark);
         }
         sample
     }
 }
 
 /// What is in the slot, made first if nothing is.
-fn made<T>(
-    slot: &mut Option<T>,
-    make: impl FnOnce() -> Result<T, Failure>,
-) -> Result<&mut T, Failure> {
+fn made<T>(slot: &mut Option<T>, make: impl FnOnce() -> Result<T, Failure>) -> Result<&T, Failure> {
     match slot {
         Some(there) => Ok(there),
         None => Ok(slot.insert(make()?)),
@@ -190,7 +313,7 @@ mod tests {
                 (Task::Waiting(Duration::from_millis(1)), sum_of_ids(100)),
                 (Task::CpuBound(500), expected_sum(100, 500)),
             ] {
-                let work = Work { task, spawner, units: 100 };
+                let work = Work { task, spawner, units: 100, mode: Mode::Plain };
                 let sample = spawners.sample(&work).unwrap();
                 assert_eq!(sample.sum, sum, "{work:?}");
                 assert!(sample.threads >= 1, "{work:?}");
@@ -202,12 +325,48 @@ mod tests {
     }
 
     #[test]
+    fn every_mode_runs_every_unit_once() {
+        let modes = [
+            (Mode::FromWorker, vec![Spawner::Tokio, Spawner::SpawnBlocking, Spawner::Rayon]),
+            (Mode::Vector, vec![Spawner::Tokio, Spawner::SpawnBlocking]),
+            (Mode::ColdPool, vec![Spawner::SpawnBlocking]),
+            (Mode::Split, Spawner::ALL.to_vec()),
+            (Mode::BesideTicker, Spawner::ALL.to_vec()),
+        ];
+        let mut spawners = Spawners::new(2);
+        for (mode, spawner) in modes
+            .iter()
+            .flat_map(|(mode, these)| these.iter().map(move |spawner| (*mode, *spawner)))
+        {
+            let work = Work { task: Task::CpuBound(2_000), spawner, units: 50, mode };
+            let sample = spawners.sample(&work).unwrap();
+            assert_eq!(sample.sum, expected_sum(50, 2_000), "{work:?}");
+            match (mode, sample.beside) {
+                (Mode::Split, Beside::Parts(Parts { spawn_ns, run_ns, join_ns })) => {
+                    assert_eq!(spawn_ns + run_ns + join_ns, sample.elapsed_ns, "{work:?}");
+                    assert!(spawn_ns > 0, "{work:?}");
+                }
+                (Mode::BesideTicker, Beside::Lateness(late)) => assert!(late.worst_ns > 0),
+                (_, beside) => assert_eq!(beside, Beside::Nothing, "{work:?}"),
+            }
+        }
+        for spawner in [Spawner::Thread, Spawner::Tokio] {
+            let wait = Duration::from_millis(2);
+            let work = Work { task: Task::Waiting(wait), spawner, units: 1, mode: Mode::Single };
+            let sample = spawners.sample(&work).unwrap();
+            assert!(Duration::from(sample.elapsed()) >= wait);
+            assert_eq!(sample.sum, 0);
+        }
+    }
+
+    #[test]
     fn the_blocking_pool_grows_as_waits_need_it() {
         let mut spawners = Spawners::new(1);
         let work = Work {
             task: Task::Waiting(Duration::from_millis(500)),
             spawner: Spawner::SpawnBlocking,
             units: 40,
+            mode: Mode::Plain,
         };
         assert_eq!(spawners.sample(&work).unwrap().threads, 40);
     }
@@ -226,7 +385,7 @@ mod tests {
         }
         for spawner in Spawner::ALL {
             let mut spawners = Spawners::new(1);
-            let work = Work { task: Task::SpawnOverhead, spawner, units: 3 };
+            let work = Work { task: Task::SpawnOverhead, spawner, units: 3, mode: Mode::Plain };
             let outcome =
                 panic::catch_unwind(panic::AssertUnwindSafe(|| spawners.dispatch(&work, Broken)));
             let failure = match outcome {

@@ -61,7 +61,7 @@ pub struct LocalArgs {
     /// Where runs are kept.
     #[command(flatten)]
     pub store: StoreArgs,
-    /// Exit with 3 if the run is suspect
+    /// Refuse to measure if something would spoil the run, and exit with 3 if it is suspect
     #[arg(long)]
     pub strict: bool,
     /// Form and place of the result.

@@ -74,11 +74,12 @@ async fn obey(cli: Cli) -> Result<Exit, Stopped> {
 async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stopped> {
     let LocalArgs { measure, store, strict, output } = arguments;
     let store = store::open(&store.store, Mode::Write).await?;
-    let Local { report, delivery, url } = local::local(measure, &global.state_dir, store.clone())
-        .await
-        .map_err(|error| match error {
-            LocalError::Run(error) => run_error(error),
-            error => Stopped::from(error),
+    let Local { report, delivery, url } =
+        local::local(measure, &global.state_dir, strict, store.clone()).await.map_err(|error| {
+            match error {
+                LocalError::Run(error) => run_error(error),
+                error => Stopped::from(error),
+            }
         })?;
     // This host's own profile is shown whatever else is in the store, and whatever its run's quality.
     let filter = Filter {
@@ -87,7 +88,7 @@ async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stoppe
         against: report.against,
         ..Filter::default()
     };
-    let view = view::medians(&store.runs(None).await?, &filter, Timestamp::now());
+    let view = view::medians(&runs(&*store, None).await?, &filter, Timestamp::now());
     output.write(&render::medians(&view, output.format)?)?;
     if !report.quality.is_clean() {
         tell(format_args!("suspect: {}", report.quality.reasons.join("; ")));
@@ -124,7 +125,7 @@ async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
     let now = Timestamp::now();
     let filter = arguments.filter(now);
     let store = store::open(&arguments.store.store, Mode::Read).await?;
-    let view = view::medians(&store.runs(filter.since).await?, &filter, now);
+    let view = view::medians(&runs(&*store, filter.since).await?, &filter, now);
     let text = render::medians(&view, arguments.output.format)?;
     finish(&arguments.output, &text, view.profiles.is_empty())
 }
@@ -134,7 +135,7 @@ async fn list(
     render: impl Fn(&[StoredRun], Format) -> Result<String, RenderError>,
 ) -> Result<Exit, Stopped> {
     let store = store::open(&arguments.store.store, Mode::Read).await?;
-    let runs = store.runs(None).await?;
+    let runs = runs(&*store, None).await?;
     let text = render(&runs, arguments.output.format)?;
     finish(&arguments.output, &text, runs.is_empty())
 }
@@ -153,6 +154,16 @@ async fn profiles_diff(arguments: &DiffArgs) -> Result<Exit, Stopped> {
         }
         Err(ambiguous @ NotOne::Ambiguous { .. }) => Err(Stopped::usage(&ambiguous)),
     }
+}
+
+/// What is stored, with what only all of it together shows.
+async fn runs(
+    store: &dyn store::Store,
+    since: Option<Timestamp>,
+) -> Result<Vec<StoredRun>, store::StoreError> {
+    let mut runs = store.runs(since).await?;
+    stats::mark_overlaps(runs.iter_mut().map(|run| &mut run.report));
+    Ok(runs)
 }
 
 /// Writes what was asked for. A table of nothing says so instead.

@@ -55,6 +55,7 @@ pub struct Local {
 pub async fn local(
     arguments: MeasureArgs,
     state_dir: &Path,
+    strict: bool,
     store: Arc<dyn Store>,
 ) -> Result<Local, LocalError> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(LocalError::Listen)?;
@@ -69,7 +70,8 @@ pub async fn local(
     let collector = tokio::spawn(server::serve(listener, store, shutdown));
 
     let state_dir = state_dir.to_owned();
-    let report = tokio::task::spawn_blocking(move || run::run(&arguments, &state_dir)).await??;
+    let report =
+        tokio::task::spawn_blocking(move || run::run(&arguments, &state_dir, strict)).await??;
     let encoded = Encoded::new(&report);
     let delivery = delivery::deliver(&url, &encoded).await;
     drop(stop);

@@ -3,9 +3,11 @@
 
 mod collision;
 mod compare;
+mod overlap;
 
 pub use collision::collided;
 pub use compare::{Compared, compare};
+pub use overlap::mark_overlaps;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +16,7 @@ use fleetmark_proto::{
     plan::{Scenario, Spawner, Workload},
     report::{Cell, Report},
     samples::{self, Interval},
+    series::SeriesKey,
     unit::Nanos,
     verdict::Basis,
 };
@@ -21,6 +24,8 @@ use fleetmark_proto::{
 /// What may enter one median: results of different workloads or builds never do.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct GroupKey {
+    /// Which pass, variant and metric; `None` for the eleven cells.
+    pub series: Option<SeriesKey>,
     /// What units do.
     pub scenario: Scenario,
     /// What was asked.
@@ -30,10 +35,15 @@ pub struct GroupKey {
 }
 
 impl GroupKey {
-    /// Where this cell of this report belongs.
+    /// Where this cell of this report belongs; of this pass, if it is of one.
     #[must_use]
-    pub fn of(report: &Report, cell: &Cell) -> Self {
-        Self { scenario: cell.key.scenario, workload: cell.workload, build: report.build.key() }
+    pub fn of(report: &Report, series: Option<SeriesKey>, cell: &Cell) -> Self {
+        Self {
+            series,
+            scenario: cell.key.scenario,
+            workload: cell.workload,
+            build: report.build.key(),
+        }
     }
 }
 
@@ -101,6 +111,13 @@ impl<'a> Group<'a> {
                 .map(|cell| fleetmark_proto::unit::count(cell.samples_ns.len()))
                 .sum(),
         })
+    }
+
+    /// The highest sample of all that are behind the median.
+    #[must_use]
+    pub fn worst(&self, spawner: Spawner) -> Option<Nanos> {
+        let cells = self.newest.get(&spawner)?.values();
+        cells.flat_map(|(_, cell)| &cell.samples_ns).max().copied()
     }
 
     /// The newest run of each host in which both spawners have a median, with the two cells.

@@ -43,6 +43,8 @@ pub(crate) fn report(host: &str, samples: &[u64]) -> Report {
         started_at: now,
         ended_at: now,
         cells: vec![cell(Spawner::Thread, samples)],
+        precision: None,
+        series: vec![],
     }
 }
 
@@ -60,10 +62,10 @@ pub(crate) fn pair(host: &str, ratio: f64) -> Report {
 
 /// The group of a report's first cell.
 pub(crate) fn group_key(report: &Report) -> GroupKey {
-    GroupKey::of(report, &report.cells[0])
+    GroupKey::of(report, None, &report.cells[0])
 }
 
-fn cell(spawner: Spawner, samples: &[u64]) -> Cell {
+pub(crate) fn cell(spawner: Spawner, samples: &[u64]) -> Cell {
     Cell {
         key: CellKey { scenario: Scenario::SpawnOverhead, spawner },
         workload: Workload {
@@ -77,6 +79,7 @@ fn cell(spawner: Spawner, samples: &[u64]) -> Cell {
         cold_ns: Some(Nanos(5_000_000)),
         failure: None,
         threads_reached: Some(2),
+        usage: None,
     }
 }
 

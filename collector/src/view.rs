@@ -8,7 +8,7 @@ mod medians;
 pub use diff::{FacetDiff, NotOne, ProfileDiff, ProfileLabel, diff};
 pub use export::{ExportedRun, export};
 pub use fleet::{HostRow, ProfileRow, hosts, profiles};
-pub use medians::{CellView, Filter, ProfileView, VerdictView, View, medians};
+pub use medians::{CellView, Filter, ProfileView, SeriesView, VerdictView, View, medians};
 
 use std::collections::BTreeMap;
 

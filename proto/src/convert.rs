@@ -1,7 +1,7 @@
 //! Between the wire and the domain. The wire is parsed once, here, by taking every field apart; what comes out is valid.
 
+mod check;
 mod read;
-
 mod write;
 
 pub(crate) use read::check_label;

@@ -11,8 +11,9 @@ use crate::{
     id::{ProfileId, ReportId},
     plan::{Scenario, Spawner, Workload},
     profile::{Facets, Profile},
-    report::{Build, Cell, Evidence, Failure, Quality, Report, System, Workers},
+    report::{Build, Cell, Evidence, Failure, Quality, Report, System, Usage, Workers},
     samples::Interval,
+    series::SeriesKey,
     unit::Nanos,
     verdict::Verdict,
 };
@@ -54,8 +55,12 @@ pub struct ReportDocument {
     pub seed: u64,
     /// Measured rounds, the cold one not counted.
     pub rounds: u32,
+    /// How narrow each interval was to be: half its width as a share of the median; `null` where it was not asked.
+    pub precision: Option<f64>,
     /// One for each scenario and spawner of the plan.
     pub cells: Vec<CellDocument>,
+    /// What passes beside these cells measured.
+    pub series: Vec<SeriesDocument>,
     /// Each spawner compared with one.
     pub verdicts: Vec<Verdict>,
 }
@@ -94,6 +99,19 @@ pub struct CellDocument {
     pub failure: Option<Failure>,
     /// The most threads that the spawner kept alive, as far as it shows them.
     pub threads_reached: Option<u64>,
+    /// What the measuring process used for all samples, cold ones included.
+    pub usage: Option<Usage>,
+}
+
+/// One cell of a pass beside the eleven cells. Its samples and what follows from them are values of the metric.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct SeriesDocument {
+    /// Which pass, in which variant, and what was measured.
+    #[serde(flatten)]
+    pub key: SeriesKey,
+    /// What came of it.
+    #[serde(flatten)]
+    pub cell: CellDocument,
 }
 
 impl From<&Report> for ReportDocument {
@@ -113,7 +131,16 @@ impl From<&Report> for ReportDocument {
             ended_at: report.ended_at,
             seed: report.seed,
             rounds: report.rounds,
+            precision: report.precision,
             cells: report.cells.iter().map(CellDocument::from).collect(),
+            series: report
+                .series
+                .iter()
+                .map(|series| SeriesDocument {
+                    key: series.key,
+                    cell: CellDocument::from(&series.cell),
+                })
+                .collect(),
             verdicts: report.verdicts(),
         }
     }
@@ -138,6 +165,7 @@ impl From<&Cell> for CellDocument {
             interval: cell.interval(),
             failure: cell.failure.clone(),
             threads_reached: cell.threads_reached,
+            usage: cell.usage,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod convert;
 pub mod document;
+pub mod grain;
 pub mod host;
 pub mod id;
 pub mod invalid;
@@ -13,6 +14,7 @@ pub mod plan;
 pub mod profile;
 pub mod report;
 pub mod samples;
+pub mod series;
 pub mod shell;
 pub mod unit;
 pub mod verdict;

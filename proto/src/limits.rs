@@ -30,6 +30,8 @@ pub const CORE_KINDS: usize = 16;
 pub const CPUS: u32 = 65_536;
 /// Measured rounds of one run.
 pub const ROUNDS: u32 = 10_000;
+/// Series of one report: every pass with every variant has about 200.
+pub const SERIES: usize = 1_024;
 /// Units of one cell.
 pub const UNITS: u64 = 1_000_000;
 /// Kernel rounds of one unit.

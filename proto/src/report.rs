@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     host::Host,
@@ -12,6 +12,7 @@ use crate::{
     plan::{CellKey, Spawner, Workload},
     profile::Profile,
     samples::{self, Interval},
+    series::Series,
     unit::Nanos,
     verdict::{self, Verdict},
 };
@@ -39,6 +40,8 @@ pub struct Report {
     pub rounds: u32,
     /// The spawner that the others are compared with.
     pub against: Spawner,
+    /// How narrow each interval was to be: half its width as a share of the median, where that was asked for.
+    pub precision: Option<f64>,
     /// What the host did meanwhile.
     pub evidence: Evidence,
     /// What follows from the evidence.
@@ -47,8 +50,10 @@ pub struct Report {
     pub started_at: Timestamp,
     /// When the last sample was done, by the agent's clock.
     pub ended_at: Timestamp,
-    /// One for each scenario and spawner of the plan.
+    /// One for each scenario and spawner of the plan; empty only where there are series.
     pub cells: Vec<Cell>,
+    /// What passes beside these cells measured; enters no median of theirs.
+    pub series: Vec<Series>,
 }
 
 impl Report {
@@ -62,10 +67,17 @@ impl Report {
         verdict::within_rounds(&self.cells, self.against)
     }
 
-    /// Whether every cell was measured.
+    /// Whether every cell was measured, those of passes too.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.cells.iter().all(|cell| cell.failure.is_none())
+        let of_passes = self.series.iter().map(|series| &series.cell);
+        self.cells.iter().chain(of_passes).all(|cell| cell.failure.is_none())
+    }
+
+    /// The cells whose interval is wider than [`Report::precision`] asks.
+    pub fn short_of_precision(&self) -> impl Iterator<Item = &Cell> {
+        let cells = self.cells.iter().filter(|cell| cell.failure.is_none());
+        cells.filter(|cell| self.precision.is_some_and(|target| !cell.is_precise(target)))
     }
 }
 
@@ -130,7 +142,7 @@ pub struct Workers {
 /// What the host did during the run. `None` is unknown, never 0.
 #[derive(Clone, Debug, Default, JsonSchema, PartialEq, Serialize)]
 pub struct Evidence {
-    /// The canary, a fixed piece of CPU work, before the run.
+    /// The canary, [`CANARY_ROUNDS`] of the kernel, before the run.
     pub canary_before_ns: Option<Nanos>,
     /// The canary after the run.
     pub canary_after_ns: Option<Nanos>,
@@ -140,6 +152,72 @@ pub struct Evidence {
     pub throttling: Option<Throttling>,
     /// The blocking pool had to be ended before thread cells, as the host's thread limit could not hold both.
     pub blocking_pool_ended: bool,
+    /// CPUs that other programs used on average during the run, of those that the run might use.
+    pub others_cpus: Option<f64>,
+    /// Threads that could run right before the run, the reader's own included.
+    pub procs_running_before: Option<u64>,
+    /// The same right after it.
+    pub procs_running_after: Option<u64>,
+    /// Share of the ten seconds before the run in which some thread of the host waited for a CPU, 0 to 1.
+    pub cpu_pressure_before: Option<f64>,
+    /// The same over the run itself, whose own threads make most of it.
+    pub cpu_pressure_during: Option<f64>,
+    /// Times that a core was slowed for heat, summed over cores.
+    pub thermal_throttles: Option<u64>,
+    /// Mean clock of the CPUs that the run might use, before it.
+    pub frequency_before_khz: Option<u64>,
+    /// The same after it.
+    pub frequency_after_khz: Option<u64>,
+    /// The frequency governors of these CPUs, each once.
+    pub governor: Option<String>,
+    /// What drives the frequency.
+    pub frequency_driver: Option<String>,
+    /// Whether the clock may rise over its base.
+    pub turbo: Option<bool>,
+    /// What the measuring processes used for all samples together.
+    pub usage: Option<Usage>,
+    /// The most memory that a measuring process held at once.
+    pub peak_memory_bytes: Option<u64>,
+    /// The most threads that a spawner kept alive at once.
+    pub peak_threads: Option<u64>,
+    /// Another run went on with the same state folder when this one began.
+    pub other_run: bool,
+}
+
+impl Evidence {
+    /// How long so many rounds of the kernel take on one core of this host, by the faster canary.
+    #[must_use]
+    pub fn kernel_time(&self, rounds: u64) -> Option<Nanos> {
+        let canary = self.canary_before_ns.into_iter().chain(self.canary_after_ns).min()?;
+        let time = u128::from(canary.0) * u128::from(rounds) / u128::from(CANARY_ROUNDS);
+        u64::try_from(time).ok().map(Nanos)
+    }
+}
+
+/// Rounds of the kernel in one canary: well under a millisecond on any machine of this century.
+pub const CANARY_ROUNDS: u64 = 200_000;
+
+/// What a process used of its host.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Usage {
+    /// CPU time in user space.
+    pub user_ns: Nanos,
+    /// CPU time in the kernel.
+    pub system_ns: Nanos,
+    /// Times that a thread gave up its CPU to wait.
+    pub voluntary_switches: u64,
+    /// Times that the scheduler took a thread off its CPU.
+    pub involuntary_switches: u64,
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        let Self { user_ns, system_ns, voluntary_switches, involuntary_switches } = self;
+        user_ns.0 = user_ns.0.saturating_add(other.user_ns.0);
+        system_ns.0 = system_ns.0.saturating_add(other.system_ns.0);
+        *voluntary_switches = voluntary_switches.saturating_add(other.voluntary_switches);
+        *involuntary_switches = involuntary_switches.saturating_add(other.involuntary_switches);
+    }
 }
 
 /// How often a cgroup's quota stopped the run.
@@ -216,6 +294,8 @@ pub struct Cell {
     pub failure: Option<Failure>,
     /// The most threads that the spawner kept alive, as far as it shows them.
     pub threads_reached: Option<u64>,
+    /// What the measuring process used for all samples of the cell, cold ones included.
+    pub usage: Option<Usage>,
 }
 
 impl Cell {
@@ -235,6 +315,14 @@ impl Cell {
             Some(_) => None,
             None => samples::interval(&self.samples_ns),
         }
+    }
+
+    /// Whether the interval at 95% is at most twice `target` × median wide.
+    #[must_use]
+    pub fn is_precise(&self, target: f64) -> bool {
+        let (Some(median), Some(interval)) = (self.median(), self.interval()) else { return false };
+        let half_width = (interval.high_ns.to_f64() - interval.low_ns.to_f64()) / 2.0;
+        interval.confidence >= samples::CONFIDENCE && half_width <= target * median.to_f64()
     }
 }
 

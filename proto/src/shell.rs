@@ -4,6 +4,7 @@ pub mod config;
 pub mod exit;
 pub mod grid;
 pub mod output;
+pub mod passes;
 pub mod value;
 
 use std::{

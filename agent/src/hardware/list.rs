@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// The CPUs of a list; `None` if it is not one, names none, or names more than exist anywhere.
-pub(super) fn cpus(text: &str) -> Option<BTreeSet<u32>> {
+pub(crate) fn cpus(text: &str) -> Option<BTreeSet<u32>> {
     let mut cpus = BTreeSet::new();
     for part in text.trim().split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

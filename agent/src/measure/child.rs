@@ -9,8 +9,8 @@ use std::{
 
 use fleetmark_proto::report::{Failure, FailureKind};
 
-use super::conversation::{COMMAND, Kind, Line, Orders};
-use crate::spawner::Spawners;
+use super::conversation::{COMMAND, Kind, Line, Orders, Used};
+use crate::{spawner::Spawners, usage};
 
 /// Makes this process the measuring child if its only argument says so. To be called before anything else is set up.
 #[must_use]
@@ -45,11 +45,16 @@ fn obey(mut orders: impl BufRead, mut answers: impl Write) -> io::Result<()> {
         let Some(work) = index.and_then(|index: usize| cells.get(index)) else {
             return Err(io::Error::from(io::ErrorKind::InvalidData));
         };
+        let before = usage::own();
         let outcome = spawners.sample(work).map_err(|Failure { kind, message }| match kind {
             FailureKind::LimitedThreads => (Kind::LimitedThreads, message),
             _ => (Kind::Panic, message),
         });
-        let answer = Line { outcome, pool_ended: spawners.pool_ended() };
+        let used = before.zip(usage::own()).map(|(before, after)| Used {
+            usage: after.since(&before),
+            peak_memory_bytes: after.peak_memory_bytes,
+        });
+        let answer = Line { outcome, pool_ended: spawners.pool_ended(), used };
         let mut text = serde_json::to_string(&answer)?;
         text.push('\n');
         answers.write_all(text.as_bytes())?;

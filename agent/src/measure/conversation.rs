@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fleetmark_proto::report::{Failure, FailureKind};
+use fleetmark_proto::report::{FailureKind, Usage};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -39,6 +39,15 @@ pub(super) struct Orders {
 pub(super) struct Line {
     pub(super) outcome: Result<Sample, (Kind, String)>,
     pub(super) pool_ended: bool,
+    /// What the sample used, and what the child held at its most so far; absent where the host does not count.
+    pub(super) used: Option<Used>,
+}
+
+/// What the child used of its host.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(super) struct Used {
+    pub(super) usage: Usage,
+    pub(super) peak_memory_bytes: u64,
 }
 
 /// The failures that a child can tell of; the others are its parent's to see.
@@ -83,8 +92,7 @@ impl Program {
 /// What came of a `go`.
 #[derive(Debug)]
 pub(super) enum Reply {
-    Sample { sample: Sample, pool_ended: bool },
-    Failed { failure: Failure, pool_ended: bool },
+    Line(Line),
     Deadline,
     Died(String),
 }
@@ -139,13 +147,10 @@ impl Child {
                 return Reply::Died(format!("the measuring process cannot be heard: {error}"));
             }
         };
-        match serde_json::from_str::<Line>(&line) {
+        match serde_json::from_str(&line) {
+            Ok(line) => Reply::Line(line),
             Err(_) => {
                 Reply::Died(format!("the measuring process said what makes no sense: {line:.80}"))
-            }
-            Ok(Line { outcome: Ok(sample), pool_ended }) => Reply::Sample { sample, pool_ended },
-            Ok(Line { outcome: Err((kind, message)), pool_ended }) => {
-                Reply::Failed { failure: Failure { kind: kind.into(), message }, pool_ended }
             }
         }
     }

@@ -4,16 +4,17 @@ use fleetmark_proto::{
     document::ReportDocument,
     plan::Scenario,
     report::{Cell, Quality, Report},
-    samples,
+    series::Series,
     shell::{
-        grid::{Align, Grid, facts_markdown, facts_text},
+        grid::{Align, Grid, facts_markdown, facts_text, lines_markdown, lines_text},
         output::Format,
+        passes::{self, Entry, Section},
     },
     unit::grouped,
     verdict::Verdict,
 };
 
-use super::csv;
+use super::{caveats::caveats, csv};
 
 /// Renders a report.
 ///
@@ -26,8 +27,8 @@ pub fn report(report: &Report, format: Format) -> Result<String, serde_json::Err
             serde_json::to_string_pretty(&ReportDocument::from(report)).map(|json| json + "\n")
         }
         Format::Csv => Ok(csv::cells(report)),
-        Format::Table => Ok(people(report, facts_text, Grid::text)),
-        Format::Markdown => Ok(people(report, facts_markdown, Grid::markdown)),
+        Format::Table => Ok(people(report, facts_text, Grid::text, lines_text)),
+        Format::Markdown => Ok(people(report, facts_markdown, Grid::markdown, lines_markdown)),
     }
 }
 
@@ -35,6 +36,7 @@ fn people(
     report: &Report,
     facts_form: fn(&[(&str, String)]) -> String,
     grid_form: fn(&Grid) -> String,
+    lines_form: fn(&[String]) -> String,
 ) -> String {
     let verdicts = report.verdicts();
     let mut text = facts_form(&facts(report));
@@ -46,12 +48,16 @@ fn people(
             text.push_str(&grid_form(&grid(report, first, &cells, &verdicts)));
         }
     }
-    let notes = notes(report);
-    if !notes.is_empty() {
+    for Section { grid, lines } in sections(report) {
         text.push('\n');
-        for note in notes {
-            text.push_str(&note);
-            text.push('\n');
+        text.push_str(&grid_form(&grid));
+        text.push_str(&lines_form(&lines));
+    }
+    let caveats = caveats(report);
+    if !caveats.is_empty() {
+        text.push_str("\nCaveats, from what was seen here:\n");
+        for caveat in caveats {
+            text.push_str(&format!("- {caveat}\n"));
         }
     }
     text
@@ -122,21 +128,18 @@ fn grid(report: &Report, first: &Cell, cells: &[&Cell], verdicts: &[Verdict]) ->
     }
 }
 
-/// What a reader of the tables must know beside them.
-fn notes(report: &Report) -> Vec<String> {
-    let mut notes = Vec::new();
-    let rounds = usize::try_from(report.rounds).unwrap_or(usize::MAX);
-    let missing = samples::missing(rounds);
-    if missing > 0 {
-        notes.push(format!(
-            "An interval at 95% needs {missing} more rounds than these {rounds}; what is shown is the range, and how sure it is."
-        ));
-    }
-    if !report.profile.facets.is_complete() {
-        notes.push("This host does not show its CPU's model: the profile is incomplete and gets no verdicts.".to_owned());
-    }
-    if report.evidence.blocking_pool_ended {
-        notes.push("The host's thread limit does not hold the blocking pool beside the threads of thread cells: the pool was ended before each of these, and spawn-blocking started its threads anew.".to_owned());
-    }
-    notes
+/// The passes beside the cells, as both binaries print them.
+fn sections(report: &Report) -> Vec<Section> {
+    let entry = |series: &Series| Entry {
+        key: series.key,
+        cell: series.cell.key,
+        workload: series.cell.workload,
+        units: series.cell.units,
+        median: series.cell.median(),
+        interval: series.cell.interval(),
+        worst: series.cell.samples_ns.iter().max().copied(),
+        failure: series.cell.failure.as_ref().map(|failure| failure.message.clone()),
+    };
+    let entries: Vec<Entry> = report.series.iter().map(entry).collect();
+    passes::sections(&entries, report.evidence.kernel_time(1_000_000))
 }

@@ -6,16 +6,20 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use fleetmark_proto::{
-    report::Failure,
-    unit::{self, Nanos},
+use fleetmark_proto::{report::Failure, unit};
+use tokio::{
+    runtime::Runtime,
+    task::{JoinHandle, JoinSet},
 };
-use tokio::{runtime::Runtime, task::JoinSet};
 
-use super::{Sample, limited, lost};
+use super::{
+    Mark, Mode, Sample, limited, lost,
+    runtime::{self, Start},
+    ticker::{self, Lateness},
+};
 use crate::scenario::Scenario;
 
 /// Tokio's own default, which is what everybody runs with.
@@ -30,6 +34,19 @@ pub(super) struct BlockingPool {
     workers: u64,
     /// Threads of the runtime, workers and pool, that are alive.
     alive: Arc<AtomicU64>,
+}
+
+#[derive(Clone, Copy)]
+struct Closures;
+
+impl Start for Closures {
+    fn into_set<S: Scenario>(self, set: &mut JoinSet<u64>, scenario: S, id: u64) {
+        set.spawn_blocking(move || scenario.run_blocking(id));
+    }
+
+    fn with_handle<S: Scenario>(self, scenario: S, id: u64) -> JoinHandle<u64> {
+        tokio::task::spawn_blocking(move || scenario.run_blocking(id))
+    }
 }
 
 impl BlockingPool {
@@ -52,25 +69,28 @@ impl BlockingPool {
         Ok(Self { runtime, workers: unit::count(workers), alive })
     }
 
-    /// Spawns from `block_on` into a `JoinSet`, and drains it.
-    pub(super) fn sample<S: Scenario>(&self, scenario: S, units: u64) -> Result<Sample, Failure> {
-        let start = Instant::now();
-        let outcome = self.runtime.block_on(async {
-            let mut set = JoinSet::new();
-            for id in 0..units {
-                set.spawn_blocking(move || scenario.run_blocking(id));
-            }
-            let mut sum: u64 = 0;
-            while let Some(joined) = set.join_next().await {
-                sum = sum.wrapping_add(joined?);
-            }
-            Ok(sum)
-        });
-        let elapsed = Nanos::from(start.elapsed());
+    /// Takes one sample, started as the mode says.
+    pub(super) fn sample<S: Scenario>(
+        &self,
+        scenario: S,
+        units: u64,
+        mode: Mode,
+        mark: impl Mark,
+    ) -> Result<Sample, Failure> {
+        let (elapsed, outcome) = match mode {
+            Mode::FromWorker => runtime::from_worker(&self.runtime, Closures, scenario, units),
+            Mode::Vector => runtime::with_vector(&self.runtime, Closures, scenario, units),
+            _ => runtime::sample(&self.runtime, Closures, scenario, units, mark),
+        };
         let sum = outcome.map_err(lost)?;
         let threads = self.alive.load(Ordering::Relaxed).saturating_sub(self.workers);
         self.check_limit(threads, units)?;
-        Ok(Sample { elapsed_ns: elapsed.0, sum, threads })
+        Ok(Sample::new(elapsed, sum, threads))
+    }
+
+    /// Does what is given while a task on this runtime ticks.
+    pub(super) fn beside_ticker<T>(&self, work: impl FnOnce() -> T) -> (T, Lateness) {
+        ticker::beside(&self.runtime, work)
     }
 
     /// Tokio says nothing when the host refuses a thread to a pool that has some: the units wait their turn. A pool that

@@ -2,16 +2,13 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use fleetmark_proto::{
-    report::Failure,
-    unit::{self, Nanos},
-};
+use fleetmark_proto::{report::Failure, unit};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::{Sample, limited};
+use super::{Mark, Sample, limited};
 use crate::scenario::Scenario;
 
 /// A pool that no one else uses.
@@ -30,7 +27,7 @@ impl RayonPool {
     }
 
     /// Spawns into a scope from outside of the pool, as the other spawners do, and waits for its end.
-    pub(super) fn sample<S: Scenario>(&self, scenario: S, units: u64) -> Sample {
+    pub(super) fn sample<S: Scenario>(&self, scenario: S, units: u64, mark: impl Mark) -> Sample {
         let sum = AtomicU64::new(0);
         let start = Instant::now();
         self.pool.in_place_scope(|scope| {
@@ -40,12 +37,31 @@ impl RayonPool {
                     sum.fetch_add(scenario.run_blocking(id), Ordering::Relaxed);
                 });
             }
+            mark.spawned();
         });
-        let elapsed = Nanos::from(start.elapsed());
-        Sample {
-            elapsed_ns: elapsed.0,
-            sum: sum.into_inner(),
-            threads: unit::count(self.pool.current_num_threads()),
-        }
+        self.told(start.elapsed(), sum)
+    }
+
+    /// The same from inside a worker. The clock starts there too.
+    pub(super) fn from_worker<S: Scenario>(&self, scenario: S, units: u64) -> Sample {
+        let sum = AtomicU64::new(0);
+        let elapsed = self.pool.install(|| {
+            let start = Instant::now();
+            rayon::scope(|scope| {
+                for id in 0..units {
+                    let sum = &sum;
+                    scope.spawn(move |_| {
+                        sum.fetch_add(scenario.run_blocking(id), Ordering::Relaxed);
+                    });
+                }
+            });
+            start.elapsed()
+        });
+        self.told(elapsed, sum)
+    }
+
+    fn told(&self, elapsed: Duration, sum: AtomicU64) -> Sample {
+        let threads = unit::count(self.pool.current_num_threads());
+        Sample::new(elapsed, sum.into_inner(), threads)
     }
 }

@@ -2,13 +2,17 @@
 
 use std::{thread, time::Instant};
 
-use fleetmark_proto::{report::Failure, unit::Nanos};
+use fleetmark_proto::report::Failure;
 
-use super::{Sample, limited, panicked};
+use super::{Mark, Sample, limited, panicked};
 use crate::scenario::Scenario;
 
 /// Starts a thread a unit into a vector and joins them in the order of spawning.
-pub(super) fn sample<S: Scenario>(scenario: S, units: u64) -> Result<Sample, Failure> {
+pub(super) fn sample<S: Scenario>(
+    scenario: S,
+    units: u64,
+    mark: impl Mark,
+) -> Result<Sample, Failure> {
     let mut handles = Vec::with_capacity(usize::try_from(units).unwrap_or_default());
     let mut refusal = None;
     let mut panic = None;
@@ -25,13 +29,14 @@ pub(super) fn sample<S: Scenario>(scenario: S, units: u64) -> Result<Sample, Fai
             }
         }
     }
+    mark.spawned();
     for handle in handles {
         match handle.join() {
             Ok(value) => sum = sum.wrapping_add(value),
             Err(payload) => panic = Some(payload),
         }
     }
-    let elapsed = Nanos::from(start.elapsed());
+    let elapsed = start.elapsed();
 
     if let Some((started, error)) = refusal {
         return Err(limited(format!(
@@ -41,6 +46,13 @@ pub(super) fn sample<S: Scenario>(scenario: S, units: u64) -> Result<Sample, Fai
     }
     match panic {
         Some(payload) => Err(panicked(payload.as_ref())),
-        None => Ok(Sample { elapsed_ns: elapsed.0, sum, threads: units }),
+        None => Ok(Sample::new(elapsed, sum, units)),
     }
+}
+
+/// One unit alone, on the thread that asks.
+pub(super) fn single<S: Scenario>(scenario: S) -> Sample {
+    let start = Instant::now();
+    let value = scenario.run_blocking(0);
+    Sample::new(start.elapsed(), value, 1)
 }

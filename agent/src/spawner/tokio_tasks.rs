@@ -2,13 +2,17 @@
 
 use std::time::Instant;
 
-use fleetmark_proto::{
-    report::Failure,
-    unit::{self, Nanos},
+use fleetmark_proto::{report::Failure, unit};
+use tokio::{
+    runtime::Runtime,
+    task::{JoinHandle, JoinSet},
 };
-use tokio::{runtime::Runtime, task::JoinSet};
 
-use super::{Sample, limited, lost};
+use super::{
+    Mark, Mode, Sample, limited, lost,
+    runtime::{self, Start, Timed},
+    ticker::{self, Lateness},
+};
 use crate::scenario::Scenario;
 
 /// A runtime for tasks.
@@ -16,6 +20,19 @@ use crate::scenario::Scenario;
 pub(super) struct TokioTasks {
     runtime: Runtime,
     workers: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Tasks;
+
+impl Start for Tasks {
+    fn into_set<S: Scenario>(self, set: &mut JoinSet<u64>, scenario: S, id: u64) {
+        set.spawn(scenario.run_async(id));
+    }
+
+    fn with_handle<S: Scenario>(self, scenario: S, id: u64) -> JoinHandle<u64> {
+        tokio::spawn(scenario.run_async(id))
+    }
 }
 
 impl TokioTasks {
@@ -28,25 +45,35 @@ impl TokioTasks {
         Ok(Self { runtime, workers })
     }
 
-    /// Spawns from `block_on`, which is not a worker, into a `JoinSet`, and drains it.
-    pub(super) fn sample<S: Scenario>(&self, scenario: S, units: u64) -> Result<Sample, Failure> {
-        let start = Instant::now();
-        let outcome = self.runtime.block_on(async {
-            let mut set = JoinSet::new();
-            for id in 0..units {
-                set.spawn(scenario.run_async(id));
-            }
-            let mut sum: u64 = 0;
-            while let Some(joined) = set.join_next().await {
-                sum = sum.wrapping_add(joined?);
-            }
-            Ok(sum)
-        });
-        let elapsed = Nanos::from(start.elapsed());
-        Ok(Sample {
-            elapsed_ns: elapsed.0,
-            sum: outcome.map_err(lost)?,
-            threads: unit::count(self.workers),
+    /// Takes one sample, started as the mode says.
+    pub(super) fn sample<S: Scenario>(
+        &self,
+        scenario: S,
+        units: u64,
+        mode: Mode,
+        mark: impl Mark,
+    ) -> Result<Sample, Failure> {
+        self.told(match mode {
+            Mode::FromWorker => runtime::from_worker(&self.runtime, Tasks, scenario, units),
+            Mode::Vector => runtime::with_vector(&self.runtime, Tasks, scenario, units),
+            _ => runtime::sample(&self.runtime, Tasks, scenario, units, mark),
         })
+    }
+
+    /// One unit alone, on the thread that asks.
+    pub(super) fn single<S: Scenario>(&self, scenario: S) -> Result<Sample, Failure> {
+        let start = Instant::now();
+        let value = self.runtime.block_on(scenario.run_async(0));
+        self.told((start.elapsed(), Ok(value)))
+    }
+
+    /// Does what is given while a task on this runtime ticks.
+    pub(super) fn beside_ticker<T>(&self, work: impl FnOnce() -> T) -> (T, Lateness) {
+        ticker::beside(&self.runtime, work)
+    }
+
+    fn told(&self, (elapsed, outcome): Timed) -> Result<Sample, Failure> {
+        let sum = outcome.map_err(lost)?;
+        Ok(Sample::new(elapsed, sum, unit::count(self.workers)))
     }
 }

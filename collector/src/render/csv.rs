@@ -1,62 +1,77 @@
 //! CSV for spreadsheets and programs: one line of column names, then plain numbers in nanoseconds.
 
-use fleetmark_proto::{shell::grid::csv, unit::Nanos};
+use fleetmark_proto::{series::SeriesKey, shell::grid::csv, unit::Nanos, verdict::Verdict};
 use serde::Serialize;
 
-use crate::view::{ExportedRun, View};
+use crate::view::{CellView, ExportedRun, ProfileView, VerdictView, View};
 
-/// A line a cell, with its verdict.
+/// A line a cell with its verdict, then a line a series. The cells themselves are of no pass.
 pub(super) fn medians(view: &View) -> String {
-    #[derive(Serialize)]
-    struct Line<'a> {
-        profile_id: &'a str,
-        profile_name: &'a str,
-        scenario: &'a str,
-        spawner: &'a str,
-        workload: String,
-        build: &'a str,
-        median_ns: Option<u64>,
-        low_ns: Option<u64>,
-        high_ns: Option<u64>,
-        confidence: Option<f64>,
-        hosts: u64,
-        samples: u64,
-        suspect_left_out: u64,
-        against: Option<&'a str>,
-        ratio: Option<f64>,
-        verdict: Option<&'a str>,
+    csv(view.profiles.iter().flat_map(|profile| {
+        let cells = profile.cells.iter().map(|cell| {
+            let of_cell = |found: &&VerdictView| {
+                (found.verdict.scenario, found.verdict.spawner) == (cell.scenario, cell.spawner)
+                    && (found.workload, &found.build) == (cell.workload, &cell.build)
+            };
+            let verdict = profile.verdicts.iter().find(of_cell).map(|found| &found.verdict);
+            line(profile, cell, None, verdict)
+        });
+        let series =
+            profile.series.iter().map(|series| line(profile, &series.cell, Some(series.key), None));
+        cells.chain(series).collect::<Vec<_>>()
+    }))
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    profile_id: &'a str,
+    profile_name: &'a str,
+    pass: &'a str,
+    variant: &'a str,
+    metric: &'a str,
+    scenario: &'a str,
+    spawner: &'a str,
+    workload: String,
+    build: &'a str,
+    median_ns: Option<u64>,
+    low_ns: Option<u64>,
+    high_ns: Option<u64>,
+    confidence: Option<f64>,
+    hosts: u64,
+    samples: u64,
+    suspect_left_out: u64,
+    against: Option<&'a str>,
+    ratio: Option<f64>,
+    verdict: Option<&'a str>,
+}
+
+fn line<'a>(
+    profile: &'a ProfileView,
+    cell: &'a CellView,
+    key: Option<SeriesKey>,
+    verdict: Option<&'a Verdict>,
+) -> Line<'a> {
+    Line {
+        profile_id: profile.id.as_str(),
+        profile_name: &profile.name,
+        pass: key.map_or("", |key| key.pass.name()),
+        variant: key.map_or("", |key| key.variant.name()),
+        metric: key.map_or("elapsed", |key| key.metric.name()),
+        scenario: cell.scenario.name(),
+        spawner: cell.spawner.name(),
+        workload: cell.workload.to_string(),
+        build: &cell.build,
+        median_ns: cell.median_ns.map(|Nanos(nanos)| nanos),
+        low_ns: cell.interval.map(|found| found.low_ns.0),
+        high_ns: cell.interval.map(|found| found.high_ns.0),
+        confidence: cell.interval.map(|found| found.confidence),
+        hosts: cell.hosts,
+        samples: cell.samples,
+        suspect_left_out: cell.suspect_left_out,
+        against: verdict.map(|verdict| verdict.against.name()),
+        ratio: verdict.map(|verdict| verdict.ratio),
+        verdict: verdict.map(|verdict| verdict.verdict.name()),
     }
-    let lines = view.profiles.iter().flat_map(|profile| {
-        profile.cells.iter().map(move |cell| {
-            let verdict = profile
-                .verdicts
-                .iter()
-                .find(|found| {
-                    (found.verdict.scenario, found.verdict.spawner) == (cell.scenario, cell.spawner)
-                        && (found.workload, &found.build) == (cell.workload, &cell.build)
-                })
-                .map(|found| &found.verdict);
-            Line {
-                profile_id: profile.id.as_str(),
-                profile_name: &profile.name,
-                scenario: cell.scenario.name(),
-                spawner: cell.spawner.name(),
-                workload: cell.workload.to_string(),
-                build: &cell.build,
-                median_ns: cell.median_ns.map(|Nanos(nanos)| nanos),
-                low_ns: cell.interval.map(|found| found.low_ns.0),
-                high_ns: cell.interval.map(|found| found.high_ns.0),
-                confidence: cell.interval.map(|found| found.confidence),
-                hosts: cell.hosts,
-                samples: cell.samples,
-                suspect_left_out: cell.suspect_left_out,
-                against: verdict.map(|verdict| verdict.against.name()),
-                ratio: verdict.map(|verdict| verdict.ratio),
-                verdict: verdict.map(|verdict| verdict.verdict.name()),
-            }
-        })
-    });
-    csv(lines)
 }
 
 /// A line a sample. Round 0 is the cold one.
@@ -72,6 +87,9 @@ pub(super) fn samples(runs: &[ExportedRun]) -> String {
         profile_name: &'a str,
         quality: &'a str,
         workers: u32,
+        pass: &'a str,
+        variant: &'a str,
+        metric: &'a str,
         scenario: &'a str,
         spawner: &'a str,
         workload: String,
@@ -81,7 +99,9 @@ pub(super) fn samples(runs: &[ExportedRun]) -> String {
     }
     let lines = runs.iter().flat_map(|run| {
         let report = &run.report;
-        report.cells.iter().flat_map(move |cell| {
+        let cells = report.cells.iter().map(|cell| (None, cell));
+        let series = report.series.iter().map(|series| (Some(series.key), &series.cell));
+        cells.chain(series).flat_map(move |(key, cell)| {
             let rounds = cell.cold_ns.map(|cold| (0, cold)).into_iter();
             let rounds = rounds.chain((1..).zip(cell.samples_ns.iter().copied()));
             rounds.map(move |(round, sample)| Line {
@@ -94,6 +114,9 @@ pub(super) fn samples(runs: &[ExportedRun]) -> String {
                 profile_name: &report.profile.name,
                 quality: report.quality.verdict.name(),
                 workers: report.workers.count,
+                pass: key.map_or("", |key| key.pass.name()),
+                variant: key.map_or("", |key| key.variant.name()),
+                metric: key.map_or("elapsed", |key| key.metric.name()),
                 scenario: cell.scenario.name(),
                 spawner: cell.spawner.name(),
                 workload: cell.workload.to_string(),

@@ -1,13 +1,19 @@
 //! Tables for people, on a terminal or in a document.
 
 use fleetmark_proto::{
-    shell::grid::{Align, Grid, facts_markdown, facts_text},
+    plan::CellKey,
+    shell::{
+        grid::{Align, Grid, facts_markdown, facts_text, lines_markdown, lines_text},
+        passes::{self, Entry, Section},
+    },
     unit::grouped,
     verdict::Basis,
 };
 use jiff::Timestamp;
 
-use crate::view::{CellView, HostRow, ProfileDiff, ProfileRow, ProfileView, VerdictView, View};
+use crate::view::{
+    CellView, HostRow, ProfileDiff, ProfileRow, ProfileView, SeriesView, VerdictView, View,
+};
 
 /// Where the tables stand.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,6 +45,13 @@ impl Look {
             Self::Markdown => grid.markdown(),
         }
     }
+
+    fn lines(self, lines: &[String]) -> String {
+        match self {
+            Self::Text => lines_text(lines),
+            Self::Markdown => lines_markdown(lines),
+        }
+    }
 }
 
 pub(super) fn medians(view: &View, look: Look) -> String {
@@ -57,7 +70,32 @@ fn one_profile(profile: &ProfileView, against: &'static str, look: Look) -> Stri
             text.push_str(&look.grid(&grid(first, cells, &profile.verdicts, against)));
         }
     }
+    for build in profile.series.chunk_by(|a, b| a.cell.build == b.cell.build) {
+        let entries: Vec<Entry> = build.iter().map(|series| entry(series, profile)).collect();
+        for Section { grid, lines } in passes::sections(&entries, profile.kernel_time_ns) {
+            text.push('\n');
+            text.push_str(&look.grid(&grid));
+            text.push_str(&look.lines(&lines));
+        }
+    }
     text
+}
+
+fn entry(series: &SeriesView, profile: &ProfileView) -> Entry {
+    let SeriesView { key, cell, worst_ns } = series;
+    Entry {
+        key: *key,
+        cell: CellKey { scenario: cell.scenario, spawner: cell.spawner },
+        workload: cell.workload,
+        units: cell
+            .workload
+            .amount
+            .units(cell.workload.workers.unwrap_or(profile.facets.usable_cpus)),
+        median: cell.median_ns,
+        interval: cell.interval,
+        worst: *worst_ns,
+        failure: None,
+    }
 }
 
 fn same_group(a: &CellView, b: &CellView) -> bool {
@@ -70,7 +108,9 @@ fn facts(profile: &ProfileView) -> Vec<(&'static str, String)> {
         suspect => format!("{}, {} of them suspect", grouped(profile.runs), grouped(suspect)),
     };
     let mut facts = vec![("hosts", grouped(profile.hosts)), ("runs", runs)];
-    let mut builds: Vec<&str> = profile.cells.iter().map(|cell| cell.build.as_str()).collect();
+    let series = profile.series.iter().map(|series| &series.cell);
+    let mut builds: Vec<&str> =
+        profile.cells.iter().chain(series).map(|cell| cell.build.as_str()).collect();
     builds.sort_unstable();
     builds.dedup();
     if let [only] = builds[..] {

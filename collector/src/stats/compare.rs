@@ -18,11 +18,12 @@ pub struct Compared<'a> {
     pub verdict: Verdict,
 }
 
-/// Compares every spawner of these groups with `against`. All comparisons made here share the chance of an error.
+/// Compares every spawner of these groups with `against`, in the eleven cells alone. All comparisons made here share the chance of an error.
 #[must_use]
 pub fn compare<'a>(groups: &'a [(GroupKey, Group<'_>)], against: Spawner) -> Vec<Compared<'a>> {
     let pairs: Vec<_> = groups
         .iter()
+        .filter(|(key, _)| key.series.is_none())
         .flat_map(|(key, group)| {
             let others = group.spawners().filter(move |spawner| *spawner != against);
             others.map(move |spawner| (key, spawner, group.pairs(spawner, against)))

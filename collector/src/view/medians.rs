@@ -6,7 +6,8 @@ use fleetmark_proto::{
     id::{HostId, ProfileId},
     plan::{Scenario, Spawner, Workload},
     profile::Facets,
-    samples::Interval,
+    samples::{self, Interval},
+    series::SeriesKey,
     unit::{Nanos, count},
     verdict::{Basis, Verdict},
 };
@@ -89,6 +90,23 @@ pub struct ProfileView {
     pub cells: Vec<CellView>,
     /// Each spawner compared with one.
     pub verdicts: Vec<VerdictView>,
+    /// What passes beside the cells say: one a pass, variant, metric, scenario, spawner, workload and build.
+    pub series: Vec<SeriesView>,
+    /// How long a million rounds of the kernel take on one core: the median of the runs' faster canaries.
+    pub kernel_time_ns: Option<Nanos>,
+}
+
+/// One series over the hosts of a profile.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SeriesView {
+    /// Which pass, in which variant, and what was measured.
+    #[serde(flatten)]
+    pub key: SeriesKey,
+    /// The medians and the rest are of values of the metric.
+    #[serde(flatten)]
+    pub cell: CellView,
+    /// The highest value of all hosts' newest runs.
+    pub worst_ns: Option<Nanos>,
 }
 
 /// One cell over the hosts of a profile.
@@ -142,7 +160,9 @@ pub fn medians(runs: &[StoredRun], filter: &Filter, now: Timestamp) -> View {
                 || filter.profile.iter().any(|wanted| is_meant(&run.report, wanted))
         })
         .filter(|run| {
-            run.report.cells.iter().any(|cell| filter.wants(cell.key.scenario, cell.key.spawner))
+            let series = run.report.series.iter().map(|series| &series.cell);
+            let mut cells = run.report.cells.iter().chain(series);
+            cells.any(|cell| filter.wants(cell.key.scenario, cell.key.spawner))
         })
         .collect();
     let mut profiles: Vec<ProfileView> = by_profile(&wanted)
@@ -182,7 +202,18 @@ fn profile(
         collisions: hosts.into_iter().filter(|host| collided.contains(host)).cloned().collect(),
         complete,
         facets: newest.profile.facets.clone(),
-        cells: groups.iter().flat_map(|(key, group)| cells(key, group, filter)).collect(),
+        cells: groups
+            .iter()
+            .filter(|(key, _)| key.series.is_none())
+            .flat_map(|(key, group)| cells(key, group, filter))
+            .collect(),
+        series: all_series(&groups, filter),
+        kernel_time_ns: samples::median(
+            &runs
+                .iter()
+                .filter_map(|run| run.report.evidence.kernel_time(1_000_000))
+                .collect::<Vec<_>>(),
+        ),
         verdicts: verdicts
             .into_iter()
             .filter(|compared| filter.wants(compared.verdict.scenario, compared.verdict.spawner))
@@ -204,9 +235,12 @@ fn groups<'a>(
     for run in runs.iter().filter(|run| !collided.contains(&run.report.host.id)) {
         let report = &run.report;
         let counts = filter.include_suspect || report.quality.is_clean();
-        for cell in &report.cells {
+        let cells = report.cells.iter().map(|cell| (None, cell));
+        let series = report.series.iter().map(|series| (Some(series.key), &series.cell));
+        for (series, cell) in cells.chain(series) {
             if filter.scenario.is_empty() || filter.scenario.contains(&cell.key.scenario) {
-                groups.entry(GroupKey::of(report, cell)).or_default().add(report, cell, counts);
+                let key = GroupKey::of(report, series, cell);
+                groups.entry(key).or_default().add(report, cell, counts);
             }
         }
     }
@@ -234,6 +268,23 @@ fn cells(key: &GroupKey, group: &Group<'_>, filter: &Filter) -> Vec<CellView> {
             }
         })
         .collect()
+}
+
+/// The series of each build, one build after the other.
+fn all_series(groups: &[(GroupKey, Group<'_>)], filter: &Filter) -> Vec<SeriesView> {
+    let mut all: Vec<SeriesView> =
+        groups.iter().flat_map(|(key, group)| series(key, group, filter)).collect();
+    all.sort_by(|a, b| a.cell.build.cmp(&b.cell.build));
+    all
+}
+
+fn series(key: &GroupKey, group: &Group<'_>, filter: &Filter) -> Vec<SeriesView> {
+    let Some(of) = key.series else { return Vec::new() };
+    let view = |cell: CellView| {
+        let worst_ns = group.worst(cell.spawner);
+        SeriesView { key: of, cell, worst_ns }
+    };
+    cells(key, group, filter).into_iter().map(view).collect()
 }
 
 #[cfg(test)]

@@ -1,25 +1,25 @@
 //! From the wire to the domain. Every field is checked here; nothing invalid comes out.
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+mod cell;
+mod evidence;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::check::{
+    Checked, at_most, in_range, known, optional_in_range, optional_number, optional_text, present,
+    required_text, text, unspecified, within,
+};
 use crate::{
     host::{Host, HostIdSource},
     id::ReportId,
     invalid::Invalid,
     limits,
-    plan::{Amount, CellKey, Scenario, Spawner, Workload},
     profile::{CoreKind, Facets, Limit, Machine, Profile},
-    report::{
-        Build, Cell, Evidence, Failure, FailureKind, Quality, QualityVerdict, Report, System,
-        Throttling, Workers,
-    },
-    unit::Nanos,
+    report::{Build, Cell, Quality, QualityVerdict, Report, System, Workers},
     v1,
 };
-
-type Checked<T> = Result<T, Invalid>;
 
 pub(super) fn report(message: v1::Report) -> Checked<Report> {
     let v1::Report {
@@ -36,10 +36,11 @@ pub(super) fn report(message: v1::Report) -> Checked<Report> {
         started_at,
         ended_at,
         cells,
+        series,
     } = message;
     let system = within("system", present(beside).and_then(system))?;
     let facets = within("facets", present(hardware).and_then(facets))?;
-    let v1::Plan { seed, rounds, against } = within("plan", present(plan))?;
+    let v1::Plan { seed, rounds, against, precision } = within("plan", present(plan))?;
     let report = Report {
         id: ReportId::from_bytes(&report_id)?,
         host: within("host", present(whose).and_then(host))?,
@@ -50,15 +51,21 @@ pub(super) fn report(message: v1::Report) -> Checked<Report> {
         workers: within("workers", present(sized).and_then(workers))?,
         seed,
         rounds: in_range("plan.rounds", rounds, 1..=limits::ROUNDS)?,
-        against: within("plan.against", spawner(against))?,
-        evidence: within("evidence", present(seen).and_then(evidence))?,
+        against: within("plan.against", cell::spawner(against))?,
+        precision: optional_number("plan.precision", precision, 1.0)?,
+        evidence: within("evidence", present(seen).and_then(evidence::evidence))?,
         quality: within("quality", present(trust).and_then(quality))?,
         started_at: within("started_at", present(started_at).and_then(timestamp))?,
         ended_at: within("ended_at", present(ended_at).and_then(timestamp))?,
         cells: cells
             .into_iter()
             .enumerate()
-            .map(|(index, wire)| within(&format!("cells[{index}]"), cell(wire, rounds)))
+            .map(|(index, wire)| within(&format!("cells[{index}]"), cell::cell(wire, rounds)))
+            .collect::<Checked<_>>()?,
+        series: series
+            .into_iter()
+            .enumerate()
+            .map(|(index, wire)| within(&format!("series[{index}]"), cell::series(wire)))
             .collect::<Checked<_>>()?,
     };
     coherent(&report)?;
@@ -74,21 +81,37 @@ fn coherent(report: &Report) -> Checked<()> {
     if took.unsigned_abs() > limits::RUN_DURATION {
         return Err(Invalid::new("ended_at", "lies more than 7 days after started_at"));
     }
-    if report.cells.is_empty() {
-        return Err(Invalid::new("cells", "must not be empty"));
+    if report.cells.is_empty() && report.series.is_empty() {
+        return Err(Invalid::new("cells", "must not be empty where there are no series"));
+    }
+    if report.series.len() > limits::SERIES {
+        return Err(Invalid::new("series", format!("has more than {}", limits::SERIES)));
     }
     for (index, cell) in report.cells.iter().enumerate() {
-        let path = |field: &str| format!("cells[{index}]{field}");
+        let path = format!("cells[{index}]");
         if report.cells.iter().take(index).any(|earlier| earlier.key == cell.key) {
-            return Err(Invalid::new(path(""), format!("{} is there twice", cell.key)));
+            return Err(Invalid::new(path, format!("{} is there twice", cell.key)));
         }
-        if cell.units != cell.workload.amount.units(report.workers.count) {
-            return Err(Invalid::new(path(".units"), "is not what the workload gives"));
+        within(&path, sized(cell, report.workers.count))?;
+    }
+    let mut seen = BTreeSet::new();
+    for (index, series) in report.series.iter().enumerate() {
+        let path = format!("series[{index}]");
+        if !seen.insert((series.key, series.cell.key, series.cell.workload)) {
+            return Err(Invalid::new(path, format!("{} is there twice", series.cell.key)));
         }
-        let overridden = cell.workload.workers;
-        if overridden.is_some_and(|workers| workers != report.workers.count) {
-            return Err(Invalid::new(path(".workload.workers"), "is not workers.count"));
-        }
+        within(&path, within("cell", sized(&series.cell, report.workers.count)))?;
+    }
+    Ok(())
+}
+
+/// Units and workers must be what the workload gives.
+fn sized(cell: &Cell, workers: u32) -> Checked<()> {
+    if cell.units != cell.workload.amount.units(workers) {
+        return Err(Invalid::new("units", "is not what the workload gives"));
+    }
+    if cell.workload.workers.is_some_and(|overridden| overridden != workers) {
+        return Err(Invalid::new("workload.workers", "is not workers.count"));
     }
     Ok(())
 }
@@ -250,35 +273,6 @@ fn workers(wire: v1::Workers) -> Checked<Workers> {
     })
 }
 
-fn evidence(wire: v1::Evidence) -> Checked<Evidence> {
-    let v1::Evidence {
-        canary_before_ns,
-        canary_after_ns,
-        steal_fraction,
-        throttling,
-        blocking_pool_ended,
-    } = wire;
-    if let Some(steal) = steal_fraction
-        && !(0.0..=1.0).contains(&steal)
-    {
-        return Err(Invalid::new("steal_fraction", "must be a number from 0 to 1"));
-    }
-    let throttled = |wire: v1::Throttling| {
-        let v1::Throttling { periods, throttled_periods, throttled_ns } = wire;
-        if throttled_periods > periods {
-            return Err(Invalid::new("throttling.throttled_periods", "is over throttling.periods"));
-        }
-        Ok(Throttling { periods, throttled_periods, throttled_ns: Nanos(throttled_ns) })
-    };
-    Ok(Evidence {
-        canary_before_ns: optional_duration("canary_before_ns", canary_before_ns)?,
-        canary_after_ns: optional_duration("canary_after_ns", canary_after_ns)?,
-        steal_fraction,
-        throttling: throttling.map(throttled).transpose()?,
-        blocking_pool_ended,
-    })
-}
-
 fn quality(wire: v1::Quality) -> Checked<Quality> {
     let v1::Quality { verdict, reasons } = wire;
     let verdict = match known("verdict", verdict)? {
@@ -297,190 +291,10 @@ fn quality(wire: v1::Quality) -> Checked<Quality> {
     Ok(Quality { verdict, reasons })
 }
 
-fn cell(wire: v1::Cell, rounds: u32) -> Checked<Cell> {
-    let v1::Cell {
-        scenario: of,
-        spawner: with,
-        workload: asked,
-        units,
-        samples_ns,
-        cold_ns,
-        median_ns,
-        failure: wrong,
-        threads_reached,
-    } = wire;
-    let key = CellKey {
-        scenario: within("scenario", scenario(of))?,
-        spawner: within("spawner", spawner(with))?,
-    };
-    if !key.exists() {
-        return Err(Invalid::new("spawner", format!("there is no cell {key}")));
-    }
-    let failure = wrong.map(|wire| within("failure", failure(wire))).transpose()?;
-    let rounds = usize::try_from(rounds).unwrap_or(usize::MAX);
-    match failure {
-        None if samples_ns.len() != rounds => {
-            return Err(Invalid::new("samples_ns", "must have one a round"));
-        }
-        Some(_) if samples_ns.len() > rounds => {
-            return Err(Invalid::new("samples_ns", "has more than one a round"));
-        }
-        _ => {}
-    }
-    let samples_ns = samples_ns
-        .into_iter()
-        .map(|sample| duration("samples_ns", sample))
-        .collect::<Checked<_>>()?;
-    let cell = Cell {
-        key,
-        workload: within("workload", present(asked).and_then(|wire| workload(wire, key.scenario)))?,
-        units: in_range("units", units, 1..=limits::UNITS)?,
-        samples_ns,
-        cold_ns: optional_duration("cold_ns", cold_ns)?,
-        failure,
-        threads_reached: optional_in_range("threads_reached", threads_reached, 0..=limits::UNITS)?,
-    };
-    if cell.failure.is_none() && cell.median().is_none() {
-        return Err(Invalid::new("samples_ns", "must not be empty"));
-    }
-    if median_ns.map(Nanos) != cell.median() {
-        return Err(Invalid::new("median_ns", "is not the median of samples_ns"));
-    }
-    Ok(cell)
-}
-
-fn workload(wire: v1::Workload, scenario: Scenario) -> Checked<Workload> {
-    use v1::workload::Amount as Wire;
-    let v1::Workload { amount, wait_ns, kernel_rounds, workers } = wire;
-    let units = |units| in_range("units", units, 1..=limits::UNITS);
-    if wait_ns.is_some() != (scenario == Scenario::Waiting) {
-        return Err(Invalid::new("wait_ns", "must be set exactly for waiting cells"));
-    }
-    if kernel_rounds.is_some() != (scenario == Scenario::CpuBound) {
-        return Err(Invalid::new("kernel_rounds", "must be set exactly for cpu-bound cells"));
-    }
-    Ok(Workload {
-        amount: match amount {
-            None => return Err(Invalid::new("units", "must be set, or units_per_worker")),
-            Some(Wire::Units(amount)) => Amount::Units(units(amount)?),
-            Some(Wire::UnitsPerWorker(amount)) => Amount::UnitsPerWorker(units(amount)?),
-        },
-        wait_ns: optional_duration("wait_ns", wait_ns)?,
-        kernel_rounds: optional_in_range(
-            "kernel_rounds",
-            kernel_rounds,
-            1..=limits::KERNEL_ROUNDS,
-        )?,
-        workers: optional_in_range("workers", workers, 1..=limits::CPUS)?,
-    })
-}
-
-fn failure(wire: v1::Failure) -> Checked<Failure> {
-    let v1::Failure { kind, message } = wire;
-    let kind = match known("kind", kind)? {
-        v1::FailureKind::Unspecified => return Err(unspecified("kind")),
-        v1::FailureKind::Deadline => FailureKind::Deadline,
-        v1::FailureKind::LimitedThreads => FailureKind::LimitedThreads,
-        v1::FailureKind::WrongChecksum => FailureKind::WrongChecksum,
-        v1::FailureKind::Panic => FailureKind::Panic,
-        v1::FailureKind::ChildDied => FailureKind::ChildDied,
-    };
-    Ok(Failure { kind, message: at_most("message", message, limits::LONG_TEXT_BYTES)? })
-}
-
-fn scenario(wire: i32) -> Checked<Scenario> {
-    match known("", wire)? {
-        v1::Scenario::Unspecified => Err(unspecified("")),
-        v1::Scenario::SpawnOverhead => Ok(Scenario::SpawnOverhead),
-        v1::Scenario::Waiting => Ok(Scenario::Waiting),
-        v1::Scenario::CpuBound => Ok(Scenario::CpuBound),
-    }
-}
-
-fn spawner(wire: i32) -> Checked<Spawner> {
-    match known("", wire)? {
-        v1::Spawner::Unspecified => Err(unspecified("")),
-        v1::Spawner::Thread => Ok(Spawner::Thread),
-        v1::Spawner::Tokio => Ok(Spawner::Tokio),
-        v1::Spawner::SpawnBlocking => Ok(Spawner::SpawnBlocking),
-        v1::Spawner::Rayon => Ok(Spawner::Rayon),
-    }
-}
-
 fn timestamp(wire: prost_types::Timestamp) -> Checked<Timestamp> {
     let prost_types::Timestamp { seconds, nanos } = wire;
     if !(0..1_000_000_000).contains(&nanos) || seconds < 0 {
         return Err(Invalid::new("", "is no time since 1970"));
     }
     Timestamp::new(seconds, nanos).map_err(|_| Invalid::new("", "is no time that exists"))
-}
-
-fn within<T>(outer: &str, result: Checked<T>) -> Checked<T> {
-    result.map_err(|invalid| invalid.within(outer))
-}
-
-fn present<T>(message: Option<T>) -> Checked<T> {
-    message.ok_or_else(|| Invalid::new("", "is missing"))
-}
-
-fn known<E: TryFrom<i32>>(field: &str, value: i32) -> Checked<E> {
-    E::try_from(value).map_err(|_| Invalid::new(field, format!("{value} is unknown")))
-}
-
-fn unspecified(field: &str) -> Invalid {
-    Invalid::new(field, "is missing")
-}
-
-fn at_most(field: &str, text: String, bytes: usize) -> Checked<String> {
-    if text.len() > bytes {
-        return Err(Invalid::new(field, format!("has {} bytes, more than {bytes}", text.len())));
-    }
-    Ok(text)
-}
-
-/// Text on one line, so that it can stand in a table.
-fn text(field: &str, text: String) -> Checked<String> {
-    if text.chars().any(char::is_control) {
-        return Err(Invalid::new(field, "has control characters"));
-    }
-    at_most(field, text, limits::TEXT_BYTES)
-}
-
-fn required_text(field: &str, value: String) -> Checked<String> {
-    if value.is_empty() {
-        return Err(Invalid::new(field, "is missing"));
-    }
-    text(field, value)
-}
-
-fn optional_text(field: &str, value: Option<String>) -> Checked<Option<String>> {
-    value.map(|value| required_text(field, value)).transpose()
-}
-
-fn in_range<T: Copy + PartialOrd + std::fmt::Display>(
-    field: &str,
-    value: T,
-    range: RangeInclusive<T>,
-) -> Checked<T> {
-    if range.contains(&value) {
-        return Ok(value);
-    }
-    let (low, high) = range.into_inner();
-    Err(Invalid::new(field, format!("{value} is not within {low} to {high}")))
-}
-
-fn optional_in_range<T: Copy + PartialOrd + std::fmt::Display>(
-    field: &str,
-    value: Option<T>,
-    range: RangeInclusive<T>,
-) -> Checked<Option<T>> {
-    value.map(|value| in_range(field, value, range)).transpose()
-}
-
-fn duration(field: &str, nanos: u64) -> Checked<Nanos> {
-    in_range(field, nanos, 0..=Nanos::from(limits::DURATION).0).map(Nanos)
-}
-
-fn optional_duration(field: &str, nanos: Option<u64>) -> Checked<Option<Nanos>> {
-    nanos.map(|nanos| duration(field, nanos)).transpose()
 }

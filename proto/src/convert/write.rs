@@ -8,8 +8,9 @@ use crate::{
     profile::{CoreKind, Facets, Limit, Machine},
     report::{
         Build, Cell, Evidence, Failure, FailureKind, Quality, QualityVerdict, Report, System,
-        Throttling, Workers,
+        Throttling, Usage, Workers,
     },
+    series::{Metric, Pass, Series, SeriesKey, Variant},
     unit::Nanos,
     v1,
 };
@@ -31,6 +32,8 @@ pub(super) fn report(report: &Report) -> v1::Report {
         started_at,
         ended_at,
         cells,
+        precision,
+        series: beside_cells,
     } = report;
     v1::Report {
         report_id: id.as_bytes().to_vec(),
@@ -40,12 +43,18 @@ pub(super) fn report(report: &Report) -> v1::Report {
         system: Some(system(beside)),
         build: Some(build(with)),
         workers: Some(workers(sized)),
-        plan: Some(v1::Plan { seed: *seed, rounds: *rounds, against: spawner(*against).into() }),
+        plan: Some(v1::Plan {
+            seed: *seed,
+            rounds: *rounds,
+            against: spawner(*against).into(),
+            precision: *precision,
+        }),
         evidence: Some(evidence(seen)),
         quality: Some(quality(trust)),
         started_at: Some(timestamp(*started_at)),
         ended_at: Some(timestamp(*ended_at)),
         cells: cells.iter().map(cell).collect(),
+        series: beside_cells.iter().map(series).collect(),
     }
 }
 
@@ -123,6 +132,21 @@ fn evidence(evidence: &Evidence) -> v1::Evidence {
         steal_fraction,
         throttling,
         blocking_pool_ended,
+        others_cpus,
+        procs_running_before,
+        procs_running_after,
+        cpu_pressure_before,
+        cpu_pressure_during,
+        thermal_throttles,
+        frequency_before_khz,
+        frequency_after_khz,
+        governor,
+        frequency_driver,
+        turbo,
+        usage: used,
+        peak_memory_bytes,
+        peak_threads,
+        other_run,
     } = evidence;
     let throttled = |Throttling { periods, throttled_periods, throttled_ns }| v1::Throttling {
         periods,
@@ -135,6 +159,31 @@ fn evidence(evidence: &Evidence) -> v1::Evidence {
         steal_fraction: *steal_fraction,
         throttling: throttling.map(throttled),
         blocking_pool_ended: *blocking_pool_ended,
+        others_cpus: *others_cpus,
+        procs_running_before: *procs_running_before,
+        procs_running_after: *procs_running_after,
+        cpu_pressure_before: *cpu_pressure_before,
+        cpu_pressure_during: *cpu_pressure_during,
+        thermal_throttles: *thermal_throttles,
+        frequency_before_khz: *frequency_before_khz,
+        frequency_after_khz: *frequency_after_khz,
+        governor: governor.clone(),
+        frequency_driver: frequency_driver.clone(),
+        turbo: *turbo,
+        usage: used.map(usage),
+        peak_memory_bytes: *peak_memory_bytes,
+        peak_threads: *peak_threads,
+        other_run: *other_run,
+    }
+}
+
+fn usage(usage: Usage) -> v1::Usage {
+    let Usage { user_ns, system_ns, voluntary_switches, involuntary_switches } = usage;
+    v1::Usage {
+        user_ns: user_ns.0,
+        system_ns: system_ns.0,
+        voluntary_switches,
+        involuntary_switches,
     }
 }
 
@@ -156,6 +205,7 @@ fn cell(cell: &Cell) -> v1::Cell {
         cold_ns,
         failure: wrong,
         threads_reached,
+        usage: used,
     } = cell;
     v1::Cell {
         scenario: scenario(*of).into(),
@@ -167,6 +217,40 @@ fn cell(cell: &Cell) -> v1::Cell {
         median_ns: nanos(cell.median()),
         failure: wrong.as_ref().map(failure),
         threads_reached: *threads_reached,
+        usage: used.map(usage),
+    }
+}
+
+fn series(series: &Series) -> v1::Series {
+    let Series { key: SeriesKey { pass, variant, metric }, cell: of } = series;
+    let pass = match pass {
+        Pass::Article => v1::Pass::Article,
+        Pass::Grain => v1::Pass::Grain,
+        Pass::Neighbours => v1::Pass::Neighbours,
+        Pass::Diagnose => v1::Pass::Diagnose,
+    };
+    let variant = match variant {
+        Variant::Plain => v1::Variant::Plain,
+        Variant::FromWorker => v1::Variant::FromWorker,
+        Variant::Vector => v1::Variant::Vector,
+        Variant::ColdPool => v1::Variant::ColdPool,
+        Variant::Single => v1::Variant::Single,
+        Variant::Split => v1::Variant::Split,
+    };
+    let metric = match metric {
+        Metric::Elapsed => v1::Metric::Elapsed,
+        Metric::LatenessP99 => v1::Metric::LatenessP99,
+        Metric::LatenessWorst => v1::Metric::LatenessWorst,
+        Metric::Spawn => v1::Metric::Spawn,
+        Metric::Run => v1::Metric::Run,
+        Metric::Join => v1::Metric::Join,
+        Metric::Overshoot => v1::Metric::Overshoot,
+    };
+    v1::Series {
+        pass: pass.into(),
+        variant: variant.into(),
+        metric: metric.into(),
+        cell: Some(cell(of)),
     }
 }
 

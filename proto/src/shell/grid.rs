@@ -95,6 +95,21 @@ pub fn facts_markdown(facts: &[(&str, String)]) -> String {
     facts.iter().map(|(name, value)| format!("- **{name}**: {value}\n")).collect()
 }
 
+/// Lines below a table, on a terminal.
+#[must_use]
+pub fn lines_text(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// The same in a document, where they keep their columns.
+#[must_use]
+pub fn lines_markdown(lines: &[String]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("\n```text\n{}```\n", lines_text(lines))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,8 +10,10 @@ use fleetmark_proto::{
     plan::{Amount, CellKey, Scenario, Spawner, Workload},
     profile::{CoreKind, Facets, Limit, Machine, Profile},
     report::{
-        Build, Cell, Evidence, Failure, FailureKind, Quality, Report, System, Throttling, Workers,
+        Build, Cell, Evidence, Failure, FailureKind, Quality, Report, System, Throttling, Usage,
+        Workers,
     },
+    series::{Metric, Pass, Series, SeriesKey, Variant},
     unit::Nanos,
 };
 use jiff::Timestamp;
@@ -75,28 +77,86 @@ fn failure() -> impl Strategy<Value = Failure> {
 }
 
 /// A cell of a run with these rounds and workers.
-fn cell(key: CellKey, rounds: usize, workers: u32) -> impl Strategy<Value = Cell> {
+fn cell(key: CellKey, rounds: usize, workers: u32) -> BoxedStrategy<Cell> {
     let amount = prop_oneof![
         (1..1_000u64).prop_map(Amount::Units),
         (1..100u64).prop_map(Amount::UnitsPerWorker)
     ];
     let asked = (amount, nanos(), 1..1_000_000u64, any::<bool>());
-    let came =
-        (vec(nanos(), rounds), option::of(nanos()), option::of(failure()), option::of(0..999u64));
-    (asked, came).prop_map(move |((amount, wait, kernel_rounds, overridden), came)| Cell {
-        key,
-        workload: Workload {
-            amount,
-            wait_ns: (key.scenario == Scenario::Waiting).then_some(wait),
-            kernel_rounds: (key.scenario == Scenario::CpuBound).then_some(kernel_rounds),
-            workers: overridden.then_some(workers),
+    let came = (
+        vec(nanos(), rounds),
+        option::of(nanos()),
+        option::of(failure()),
+        option::of(0..999u64),
+        option::of(usage()),
+    );
+    (asked, came)
+        .prop_map(move |((amount, wait, kernel_rounds, overridden), came)| Cell {
+            key,
+            workload: Workload {
+                amount,
+                wait_ns: (key.scenario == Scenario::Waiting).then_some(wait),
+                kernel_rounds: (key.scenario == Scenario::CpuBound).then_some(kernel_rounds),
+                workers: overridden.then_some(workers),
+            },
+            units: amount.units(workers),
+            samples_ns: came.0,
+            cold_ns: came.1,
+            failure: came.2,
+            threads_reached: came.3,
+            usage: came.4,
+        })
+        .boxed()
+}
+
+fn usage() -> impl Strategy<Value = Usage> {
+    (nanos(), nanos(), any::<u64>(), any::<u64>()).prop_map(
+        |(user_ns, system_ns, voluntary_switches, involuntary_switches)| Usage {
+            user_ns,
+            system_ns,
+            voluntary_switches,
+            involuntary_switches,
         },
-        units: amount.units(workers),
-        samples_ns: came.0,
-        cold_ns: came.1,
-        failure: came.2,
-        threads_reached: came.3,
-    })
+    )
+}
+
+/// Every kind of series at most once, each with as many samples as its pass has rounds.
+fn series(workers: u32) -> BoxedStrategy<Vec<Series>> {
+    let passes = [Pass::Article, Pass::Grain, Pass::Neighbours, Pass::Diagnose];
+    let variants = [
+        Variant::Plain,
+        Variant::FromWorker,
+        Variant::Vector,
+        Variant::ColdPool,
+        Variant::Single,
+        Variant::Split,
+    ];
+    let metrics = [
+        Metric::Elapsed,
+        Metric::LatenessP99,
+        Metric::LatenessWorst,
+        Metric::Spawn,
+        Metric::Run,
+        Metric::Join,
+        Metric::Overshoot,
+    ];
+    let keys: Vec<SeriesKey> = passes
+        .into_iter()
+        .flat_map(|pass| variants.map(|variant| (pass, variant)))
+        .flat_map(|(pass, variant)| metrics.map(|metric| SeriesKey { pass, variant, metric }))
+        .collect();
+    proptest::sample::subsequence(keys, 0..9)
+        .prop_flat_map(move |keys| {
+            keys.into_iter()
+                .map(|key| {
+                    let cells: Vec<CellKey> = CellKey::all().collect();
+                    let cell = (select(cells), 1..9usize)
+                        .prop_flat_map(move |(of, rounds)| cell(of, rounds, workers));
+                    cell.prop_map(move |cell| Series { key, cell })
+                })
+                .collect::<Vec<_>>()
+        })
+        .boxed()
 }
 
 fn cells(rounds: usize, workers: u32) -> impl Strategy<Value = Vec<Cell>> {
@@ -106,21 +166,53 @@ fn cells(rounds: usize, workers: u32) -> impl Strategy<Value = Vec<Cell>> {
     })
 }
 
-fn evidence() -> impl Strategy<Value = Evidence> {
+fn evidence() -> BoxedStrategy<Evidence> {
     let throttling =
         (0..99u64, 0..99u64, nanos()).prop_map(|(more, throttled_periods, throttled_ns)| {
             Throttling { periods: throttled_periods + more, throttled_periods, throttled_ns }
         });
-    let canaries = (option::of(nanos()), option::of(nanos()));
-    (canaries, option::of(0.0..=1.0), option::of(throttling), any::<bool>()).prop_map(
-        |(canaries, steal_fraction, throttling, blocking_pool_ended)| Evidence {
-            canary_before_ns: canaries.0,
-            canary_after_ns: canaries.1,
-            steal_fraction,
-            throttling,
+    let seen =
+        (option::of(nanos()), option::of(nanos()), option::of(0.0..=1.0), option::of(throttling));
+    let busy = (
+        option::of(0.0..999.0),
+        option::of(any::<u64>()),
+        option::of(any::<u64>()),
+        option::of(0.0..=1.0),
+        option::of(0.0..=1.0),
+    );
+    let clock = (
+        option::of(any::<u64>()),
+        option::of(any::<u64>()),
+        option::of(any::<u64>()),
+        option::of(text()),
+        option::of(text()),
+        option::of(any::<bool>()),
+    );
+    let used = (option::of(usage()), option::of(0..1u64 << 50), option::of(0..9_999u64));
+    (seen, busy, clock, used, any::<[bool; 2]>())
+        .prop_map(|(seen, busy, clock, used, [blocking_pool_ended, other_run])| Evidence {
+            canary_before_ns: seen.0,
+            canary_after_ns: seen.1,
+            steal_fraction: seen.2,
+            throttling: seen.3,
             blocking_pool_ended,
-        },
-    )
+            others_cpus: busy.0,
+            procs_running_before: busy.1,
+            procs_running_after: busy.2,
+            cpu_pressure_before: busy.3,
+            cpu_pressure_during: busy.4,
+            thermal_throttles: clock.0,
+            frequency_before_khz: clock.1,
+            frequency_after_khz: clock.2,
+            governor: clock.3,
+            frequency_driver: clock.4,
+            turbo: clock.5,
+            usage: used.0,
+            peak_memory_bytes: used.1,
+            peak_threads: used.2,
+            other_run,
+        })
+        .boxed()
 }
 
 fn system() -> impl Strategy<Value = System> {
@@ -176,6 +268,8 @@ prop_compose! {
         started_ns in 0..4_000_000_000_000_000_000i128,
         took_ns in 0..86_400_000_000_000i128,
         cells in cells(usize::try_from(rounds).unwrap(), workers),
+        series in series(workers),
+        precision in option::of(0.0..=1.0),
         rounds in Just(rounds),
         workers in Just(workers),
     ) -> Report {
@@ -196,6 +290,8 @@ prop_compose! {
             started_at: Timestamp::from_nanosecond(started_ns).unwrap(),
             ended_at: Timestamp::from_nanosecond(started_ns + took_ns).unwrap(),
             cells,
+            precision,
+            series,
         }
     }
 }

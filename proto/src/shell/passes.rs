@@ -1,0 +1,437 @@
+//! The passes beside the eleven cells as tables, of one run or of a profile.
+
+use std::fmt::Write as _;
+
+use super::grid::{Align, Grid};
+use crate::{
+    grain::{GoodFrom, Grain},
+    plan::{CellKey, Scenario, Spawner, Workload},
+    samples::Interval,
+    series::{Metric, Pass, SeriesKey, Variant},
+    unit::{Nanos, grouped, rounded},
+};
+
+/// What is known of one series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Which pass, variant and metric.
+    pub key: SeriesKey,
+    /// Which cell.
+    pub cell: CellKey,
+    /// What was asked of it.
+    pub workload: Workload,
+    /// The units of one run that came of it.
+    pub units: u64,
+    /// The median of the metric.
+    pub median: Option<Nanos>,
+    /// Of that median.
+    pub interval: Option<Interval>,
+    /// The highest value of all.
+    pub worst: Option<Nanos>,
+    /// Why there is no median.
+    pub failure: Option<String>,
+}
+
+/// A table with what follows from it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Section {
+    /// The table.
+    pub grid: Grid,
+    /// Sentences and charts below it, a line each.
+    pub lines: Vec<String>,
+}
+
+/// The passes as tables. `kernel_time` is how long a million rounds of the kernel take on one core, where it is known.
+#[must_use]
+pub fn sections(entries: &[Entry], kernel_time: Option<Nanos>) -> Vec<Section> {
+    let of = |pass: Pass| -> Vec<&Entry> {
+        entries.iter().filter(|entry| entry.key.pass == pass).collect()
+    };
+    let grain = of(Pass::Grain);
+    let mut sections = Vec::new();
+    sections.extend(article(&of(Pass::Article)));
+    sections.extend(grain_sections(&grain, kernel_time));
+    sections.extend(neighbours(&of(Pass::Neighbours)));
+    sections.extend(diagnose(&of(Pass::Diagnose)));
+    sections.extend(failures(entries));
+    sections
+}
+
+/// What the article published for the cells of its crate on an Apple M4 Pro with 12 cores, in hundredths of a
+/// millisecond.
+fn published(key: CellKey) -> Option<Nanos> {
+    let hundredths = match (key.scenario, key.spawner) {
+        (Scenario::SpawnOverhead, Spawner::Thread) => 1_424,
+        (Scenario::SpawnOverhead, Spawner::Tokio) => 42,
+        (Scenario::Waiting, Spawner::Thread) => 2_707,
+        (Scenario::Waiting, Spawner::Tokio) => 1_439,
+        (Scenario::CpuBound, Spawner::Thread) => 9_175,
+        (Scenario::CpuBound, Spawner::Tokio) => 9_958,
+        (Scenario::CpuBound, Spawner::SpawnBlocking) => 9_128,
+        _ => return None,
+    };
+    Some(Nanos(hundredths * 10_000))
+}
+
+fn article(entries: &[&Entry]) -> Option<Section> {
+    let row = |entry: &&Entry| {
+        vec![
+            entry.cell.scenario.to_string(),
+            entry.cell.spawner.to_string(),
+            shown(entry.median),
+            range(entry.interval),
+            shown(published(entry.cell)),
+        ]
+    };
+    (!entries.is_empty()).then(|| Section {
+        grid: Grid {
+            title: "article: its crate on this hardware, beside its published medians".to_owned(),
+            columns: vec![
+                ("scenario", Align::Left),
+                ("spawner", Align::Left),
+                ("median", Align::Right),
+                ("interval", Align::Right),
+                ("published", Align::Right),
+            ],
+            rows: entries.iter().map(row).collect(),
+        },
+        lines: vec![
+            "Published: Apple M4 Pro, 8 performance and 4 efficiency cores, Rust 1.93.1, Tokio 1.50.0."
+                .to_owned(),
+        ],
+    })
+}
+
+/// A table for each workload but for its length: one, unless hosts were asked for different numbers of units or workers.
+fn grain_sections(entries: &[&Entry], kernel_time: Option<Nanos>) -> Vec<Section> {
+    let mut rest: Vec<&Entry> = entries.to_vec();
+    let mut sections = Vec::new();
+    let like = |a: &Entry, b: &Entry| {
+        (a.workload.amount, a.workload.workers) == (b.workload.amount, b.workload.workers)
+    };
+    while let Some(first) = rest.first().copied() {
+        let (these, others) = rest.into_iter().partition(|entry| like(entry, first));
+        rest = others;
+        sections.push(grain_section(&these, kernel_time));
+    }
+    sections
+}
+
+fn grain_section(entries: &[&Entry], kernel_time: Option<Nanos>) -> Section {
+    let mut grain = Grain::default();
+    for entry in entries {
+        if let (Some(rounds), Some(median)) = (entry.workload.kernel_rounds, entry.median) {
+            grain.add(rounds, entry.cell.spawner, median, entry.units);
+        }
+    }
+    let spawners = grain.spawners();
+    let mut columns = vec![("kernel rounds a unit", Align::Right), ("about", Align::Right)];
+    columns.extend(spawners.iter().map(|spawner| (spawner.name(), Align::Right)));
+    let row = |rounds: u64| {
+        let costs = spawners.iter().map(|&spawner| {
+            let mark = if grain.is_close(rounds, spawner) { "=" } else { " " };
+            let cost = grain.cost(rounds, spawner).map(|cost| Nanos(rounded(cost)));
+            format!("{} {mark}", shown(cost))
+        });
+        [grouped(rounds), length(rounds, kernel_time)].into_iter().chain(costs).collect()
+    };
+    let rows = grain.lengths().map(row).collect();
+    let units = entries.first().map_or(0, |entry| entry.units);
+    let mut lines = vec!["= is within 10% of the best at that length.".to_owned(), String::new()];
+    lines.extend(chart(&grain));
+    lines.push(String::new());
+    lines.extend(spawners.iter().map(|&spawner| from(&grain, spawner, kernel_time)));
+    Section {
+        grid: Grid {
+            title: format!("grain: what one of {} units costs, by its length", grouped(units)),
+            columns,
+            rows,
+        },
+        lines,
+    }
+}
+
+/// How long a unit of so many rounds is by itself.
+fn length(rounds: u64, kernel_time: Option<Nanos>) -> String {
+    let time = kernel_time.map(|million| {
+        let time = u128::from(million.0) * u128::from(rounds) / 1_000_000;
+        Nanos(u64::try_from(time).unwrap_or(u64::MAX))
+    });
+    time.map_or_else(String::new, |time| time.to_string())
+}
+
+fn from(grain: &Grain, spawner: Spawner, kernel_time: Option<Nanos>) -> String {
+    let worst = grain.worst_ratio(spawner).unwrap_or(1.0);
+    let short = || {
+        let shortest = grain.lengths().next().unwrap_or(0);
+        match (grain.cost(shortest, spawner), grain.best(shortest)) {
+            (Some(cost), Some(best)) if cost > best * 1.5 => {
+                format!(", and costs {:.0}× the best where a unit does nothing", cost / best)
+            }
+            _ => format!(", and at most {worst:.1}× the best before"),
+        }
+    };
+    match grain.from(spawner) {
+        GoodFrom::Always => format!("{spawner}: within 10% of the best at every length."),
+        GoodFrom::Rounds(rounds) => {
+            let about = length(rounds, kernel_time);
+            let about = if about.is_empty() { about } else { format!(", about {about}") };
+            format!(
+                "{spawner}: within 10% of the best from {} kernel rounds a unit on{about}{}.",
+                grouped(rounds),
+                short()
+            )
+        }
+        GoodFrom::Never => {
+            format!("{spawner}: not within 10% of the best at the longest units{}.", short())
+        }
+    }
+}
+
+/// A line a spawner: the height of each step is the logarithm of what a unit of that length costs.
+fn chart(grain: &Grain) -> Vec<String> {
+    const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let lengths: Vec<u64> = grain.lengths().collect();
+    let spawners = grain.spawners();
+    let costs = lengths.iter().flat_map(|&rounds| {
+        spawners.iter().filter_map(move |&spawner| grain.cost(rounds, spawner))
+    });
+    let costs: Vec<f64> = costs.filter(|cost| *cost > 0.0).collect();
+    let lowest = costs.iter().copied().min_by(f64::total_cmp);
+    let highest = costs.iter().copied().max_by(f64::total_cmp);
+    let Some((low, high)) = lowest.zip(highest).filter(|(low, high)| low < high) else {
+        return Vec::new();
+    };
+    let step = |cost: f64| {
+        let height = (cost / low).ln() / (high / low).ln() * 7.0;
+        usize::try_from(rounded(height)).ok().and_then(|height| STEPS.get(height)).copied()
+    };
+    let mut lines: Vec<String> = spawners
+        .iter()
+        .map(|&spawner| {
+            let mut line = format!("{spawner:15}");
+            for &rounds in &lengths {
+                let bar = grain.cost(rounds, spawner).and_then(step).unwrap_or(' ');
+                // Writing to a string cannot fail.
+                let _ = write!(line, "{bar}{bar} ");
+            }
+            line.trim_end().to_owned()
+        })
+        .collect();
+    lines.push(format!(
+        "{:15}shortest to longest unit; the height is the logarithm of its cost, {} to {}",
+        "",
+        Nanos(rounded(low)),
+        Nanos(rounded(high))
+    ));
+    lines
+}
+
+fn neighbours(entries: &[&Entry]) -> Vec<Section> {
+    let of = |metric: Metric| entries.iter().filter(move |entry| entry.key.metric == metric);
+    let twin = |entry: &Entry, metric: Metric| {
+        of(metric).find(|other| (other.cell, other.workload) == (entry.cell, entry.workload))
+    };
+    let elapsed: Vec<&&Entry> = of(Metric::Elapsed).collect();
+    let mut workloads: Vec<Workload> = elapsed.iter().map(|entry| entry.workload).collect();
+    workloads.dedup();
+    workloads
+        .into_iter()
+        .map(|workload| {
+            let these = elapsed.iter().filter(|entry| entry.workload == workload);
+            let row = |entry: &&&Entry| {
+                let p99 = twin(entry, Metric::LatenessP99).and_then(|twin| twin.median);
+                let worst = twin(entry, Metric::LatenessWorst).and_then(|twin| twin.worst);
+                (entry.cell.spawner, entry.median, p99, worst)
+            };
+            let found: Vec<_> = these.map(row).collect();
+            let lines = politeness(&found);
+            let rows = found.iter().map(|(spawner, median, p99, worst)| {
+                vec![spawner.to_string(), shown(*median), shown(*p99), shown(*worst)]
+            });
+            Section {
+                grid: Grid {
+                    title: format!(
+                        "neighbours: a task that ticks every millisecond beside cpu-bound: {workload}"
+                    ),
+                    columns: vec![
+                        ("spawner", Align::Left),
+                        ("median", Align::Right),
+                        ("tick late, p99", Align::Right),
+                        ("tick late, worst", Align::Right),
+                    ],
+                    rows: rows.collect(),
+                },
+                lines,
+            }
+        })
+        .collect()
+}
+
+/// Who leaves its neighbours in peace.
+fn politeness(found: &[(Spawner, Option<Nanos>, Option<Nanos>, Option<Nanos>)]) -> Vec<String> {
+    let late = found.iter().filter_map(|(spawner, _, p99, _)| Some((p99.as_ref()?, spawner)));
+    let (Some((least, kindest)), Some((most, rudest))) = (late.clone().min(), late.max()) else {
+        return Vec::new();
+    };
+    if most.0 < least.0.saturating_mul(2) {
+        return vec![format!(
+            "No spawner holds its neighbours up more than another: {least} to {most}."
+        )];
+    }
+    vec![format!(
+        "CPU-bound work in {rudest} holds other tasks up for {most}, in {kindest} for {least}: keep it out of {rudest} where other tasks must answer in time."
+    )]
+}
+
+fn diagnose(entries: &[&Entry]) -> Vec<Section> {
+    let mut groups: Vec<(Scenario, Workload)> = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.key.variant != Variant::Single) {
+        let group = (entry.cell.scenario, entry.workload);
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    let mut sections: Vec<Section> = groups
+        .into_iter()
+        .flat_map(|group| {
+            let these: Vec<&Entry> = entries
+                .iter()
+                .filter(|entry| (entry.cell.scenario, entry.workload) == group)
+                .copied()
+                .collect();
+            [variants(group, &these), parts(group, &these)]
+        })
+        .filter(|section| !section.grid.rows.is_empty())
+        .collect();
+    sections.extend(overshoot(entries));
+    sections
+}
+
+fn variants((scenario, workload): (Scenario, Workload), entries: &[&Entry]) -> Section {
+    let elapsed = || entries.iter().filter(|entry| entry.key.metric == Metric::Elapsed);
+    let plain = |entry: &Entry| {
+        elapsed()
+            .find(|other| other.key.variant == Variant::Plain && other.cell == entry.cell)?
+            .median
+    };
+    let row = |entry: &&Entry| {
+        let ratio = entry.median.zip(plain(entry)).filter(|(_, plain)| plain.0 > 0);
+        vec![
+            entry.cell.spawner.to_string(),
+            entry.key.variant.to_string(),
+            shown(entry.median),
+            range(entry.interval),
+            ratio.map_or_else(String::new, |(here, plain)| {
+                format!("{:.2}×", here.to_f64() / plain.to_f64())
+            }),
+        ]
+    };
+    let mut these: Vec<&Entry> = elapsed().copied().collect();
+    these.sort_by_key(|entry| (entry.cell.spawner, entry.key.variant));
+    Section {
+        grid: Grid {
+            title: format!("diagnose: {scenario}: {workload}"),
+            columns: vec![
+                ("spawner", Align::Left),
+                ("variant", Align::Left),
+                ("median", Align::Right),
+                ("interval", Align::Right),
+                ("to plain", Align::Right),
+            ],
+            rows: these.iter().map(row).collect(),
+        },
+        lines: vec![],
+    }
+}
+
+fn parts((scenario, workload): (Scenario, Workload), entries: &[&Entry]) -> Section {
+    let of = |spawner: Spawner, metric: Metric| {
+        let found = entries
+            .iter()
+            .find(|entry| (entry.cell.spawner, entry.key.metric) == (spawner, metric));
+        found.and_then(|entry| entry.median)
+    };
+    let rows = Spawner::ALL.into_iter().filter_map(|spawner| {
+        let parts = [Metric::Spawn, Metric::Run, Metric::Join].map(|metric| of(spawner, metric));
+        let known = parts.iter().any(Option::is_some);
+        known.then(|| {
+            std::iter::once(spawner.to_string()).chain(parts.into_iter().map(shown)).collect()
+        })
+    });
+    Section {
+        grid: Grid {
+            title: format!("diagnose: parts of {scenario}: {workload}"),
+            columns: vec![
+                ("spawner", Align::Left),
+                ("spawn", Align::Right),
+                ("run", Align::Right),
+                ("join", Align::Right),
+            ],
+            rows: rows.collect(),
+        },
+        lines: vec![],
+    }
+}
+
+fn overshoot(entries: &[&Entry]) -> Option<Section> {
+    let row = |entry: &&&Entry| {
+        let wait = entry.workload.wait_ns;
+        vec![
+            entry.cell.spawner.to_string(),
+            shown(wait),
+            shown(entry.median),
+            range(entry.interval),
+        ]
+    };
+    let these = entries.iter().filter(|entry| entry.key.metric == Metric::Overshoot);
+    let rows: Vec<_> = these.collect::<Vec<_>>().iter().map(row).collect();
+    (!rows.is_empty()).then(|| Section {
+        grid: Grid {
+            title: "diagnose: how much longer than asked a single sleep takes".to_owned(),
+            columns: vec![
+                ("spawner", Align::Left),
+                ("sleep", Align::Right),
+                ("overshoot", Align::Right),
+                ("interval", Align::Right),
+            ],
+            rows,
+        },
+        lines: vec![],
+    })
+}
+
+fn failures(entries: &[Entry]) -> Option<Section> {
+    let row = |entry: &Entry| {
+        let failure = entry.failure.clone()?;
+        Some(vec![
+            format!("{} {}", entry.key.pass, entry.key.variant),
+            entry.cell.to_string(),
+            entry.workload.to_string(),
+            failure,
+        ])
+    };
+    let mut rows: Vec<_> = entries.iter().filter_map(row).collect();
+    rows.dedup();
+    (!rows.is_empty()).then(|| Section {
+        grid: Grid {
+            title: "failed".to_owned(),
+            columns: vec![
+                ("pass", Align::Left),
+                ("cell", Align::Left),
+                ("workload", Align::Left),
+                ("failure", Align::Left),
+            ],
+            rows,
+        },
+        lines: vec![],
+    })
+}
+
+fn shown(value: Option<Nanos>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+}
+
+fn range(interval: Option<Interval>) -> String {
+    interval.map_or_else(String::new, |found| format!("{} to {}", found.low_ns, found.high_ns))
+}
