@@ -36,7 +36,7 @@ pub struct Measured {
     pub beside: Vec<Vec<Beside>>,
     /// Measured rounds; more than the plan's where it asked for a precision.
     pub rounds: u32,
-    /// The blocking pool had to be ended before thread cells.
+    /// The blocking pool had to be ended before other cells.
     pub blocking_pool_ended: bool,
     /// What the children used for all samples together; `None` where the host does not count.
     pub usage: Option<Usage>,

@@ -138,19 +138,37 @@ impl Spawners {
         Self { workers, tokio: None, blocking: None, rayon: None, stamps: None, pool_ended: false }
     }
 
-    /// Whether the host's thread limit could not hold the blocking pool beside the threads of a `thread` cell. From
-    /// then on the pool is ended before each of these.
+    /// Whether the host's thread limit could not hold the blocking pool beside the threads of another cell. From then on
+    /// the pool is ended before each of these.
     #[must_use]
     pub fn pool_ended(&self) -> bool {
         self.pool_ended
     }
 
-    /// Takes one sample.
+    /// Takes one sample. Where the host refuses a thread while the blocking pool holds some of its own, the pool is ended
+    /// and the sample taken again: what a limit leaves is for the cell that is measured.
     ///
     /// # Errors
     ///
     /// If the host refused a thread, or the work panicked.
     pub fn sample(&mut self, work: &Work) -> Result<Sample, Failure> {
+        let of_others = work.spawner != Spawner::SpawnBlocking;
+        if self.pool_ended && of_others {
+            self.blocking = None;
+        }
+        let pool_held = self.blocking.is_some();
+        let sample = self.attempt(work);
+        let refused =
+            matches!(&sample, Err(failure) if failure.kind == FailureKind::LimitedThreads);
+        if refused && of_others && pool_held {
+            self.blocking = None;
+            self.pool_ended = true;
+            return self.attempt(work);
+        }
+        sample
+    }
+
+    fn attempt(&mut self, work: &Work) -> Result<Sample, Failure> {
         let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| match work.task {
             Task::SpawnOverhead => self.dispatch(work, SpawnOverhead),
             Task::Waiting(wait) => self.dispatch(work, Waiting { wait }),
@@ -197,13 +215,13 @@ impl Spawners {
     ) -> Result<Sample, Failure> {
         let Work { units, mode, .. } = *work;
         match work.spawner {
-            Spawner::Thread => self.threads(scenario, units, mark),
+            Spawner::Thread => threads::sample(scenario, units, mark),
             Spawner::Tokio => self.tokio()?.sample(scenario, units, mode, mark),
             Spawner::SpawnBlocking => self.blocking()?.sample(scenario, units, mode, mark),
             Spawner::Rayon => {
                 let rayon = made(&mut self.rayon, || RayonPool::new(self.workers))?;
                 Ok(match mode {
-                    Mode::FromWorker => rayon.from_worker(scenario, units),
+                    Mode::FromWorker => rayon.sample_from_worker(scenario, units),
                     _ => rayon.sample(scenario, units, mark),
                 })
             }
@@ -242,25 +260,6 @@ impl Spawners {
 
     fn blocking(&mut self) -> Result<&BlockingPool, Failure> {
         made(&mut self.blocking, || BlockingPool::new(self.workers))
-    }
-
-    fn threads<S: Scenario>(
-        &mut self,
-        scenario: S,
-        units: u64,
-        mark: impl Mark + Copy,
-    ) -> Result<Sample, Failure> {
-        if self.pool_ended {
-            self.blocking = None;
-        }
-        let sample = threads::sample(scenario, units, mark);
-        let refused =
-            matches!(&sample, Err(failure) if failure.kind == FailureKind::LimitedThreads);
-        if refused && self.blocking.take().is_some() {
-            self.pool_ended = true;
-            return threads::sample(scenario, units, mark);
-        }
-        sample
     }
 }
 

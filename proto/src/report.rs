@@ -150,7 +150,7 @@ pub struct Evidence {
     pub steal_fraction: Option<f64>,
     /// Throttling by the cgroup's quota.
     pub throttling: Option<Throttling>,
-    /// The blocking pool had to be ended before thread cells, as the host's thread limit could not hold both.
+    /// The blocking pool had to be ended before other cells, as the host's thread limit could not hold both.
     pub blocking_pool_ended: bool,
     /// CPUs that other programs used on average during the run, of those that the run might use.
     pub others_cpus: Option<f64>,

@@ -20,7 +20,7 @@ pub(super) fn caveats(report: &Report) -> Vec<String> {
         few_rounds(report),
         unknown_model(report),
         report.evidence.blocking_pool_ended.then(|| {
-            "The host's thread limit does not hold the blocking pool beside the threads of thread cells: the pool was ended before each of these, and spawn-blocking started its threads anew.".to_owned()
+            "The host's thread limit does not hold the blocking pool beside the threads of other cells: the pool was ended before each of these, and spawn-blocking started its threads anew.".to_owned()
         }),
         short_of_precision(report),
         waves(&cells),

@@ -43,7 +43,7 @@ impl RayonPool {
     }
 
     /// The same from inside a worker. The clock starts there too.
-    pub(super) fn from_worker<S: Scenario>(&self, scenario: S, units: u64) -> Sample {
+    pub(super) fn sample_from_worker<S: Scenario>(&self, scenario: S, units: u64) -> Sample {
         let sum = AtomicU64::new(0);
         let elapsed = self.pool.install(|| {
             let start = Instant::now();

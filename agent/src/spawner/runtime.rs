@@ -1,9 +1,6 @@
 //! What tasks and blocking closures have in common: both are handed to a Tokio runtime and awaited there.
 
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use tokio::{
     runtime::Runtime,
@@ -75,22 +72,20 @@ pub(super) fn with_vector<S: Scenario>(
     (start.elapsed(), outcome)
 }
 
-fn drain<S: Scenario>(
+async fn drain<S: Scenario>(
     start_unit: impl Start,
     scenario: S,
     units: u64,
     mark: impl Mark,
-) -> impl Future<Output = Result<u64, JoinError>> + Send {
-    async move {
-        let mut set = JoinSet::new();
-        for id in 0..units {
-            start_unit.into_set(&mut set, scenario, id);
-        }
-        mark.spawned();
-        let mut sum: u64 = 0;
-        while let Some(joined) = set.join_next().await {
-            sum = sum.wrapping_add(joined?);
-        }
-        Ok(sum)
+) -> Result<u64, JoinError> {
+    let mut set = JoinSet::new();
+    for id in 0..units {
+        start_unit.into_set(&mut set, scenario, id);
     }
+    mark.spawned();
+    let mut sum: u64 = 0;
+    while let Some(joined) = set.join_next().await {
+        sum = sum.wrapping_add(joined?);
+    }
+    Ok(sum)
 }

@@ -153,7 +153,9 @@ fn reports_have_every_form_and_fit_their_schema() {
     }
     let csv = form("csv");
     assert_eq!(csv.lines().count(), 12);
-    assert!(csv.starts_with("report_id,host_id,profile_id,quality,scenario,spawner,workload,"));
+    assert!(csv.starts_with(
+        "report_id,host_id,profile_id,quality,pass,variant,metric,scenario,spawner,workload,"
+    ));
     assert!(form("markdown").contains("| spawner "));
     assert!(form("table").contains("against thread"));
 }
@@ -315,7 +317,7 @@ fn reading_commands_have_every_form_and_filter() {
         (&["report", "-f", "markdown"], "| spawner"),
         (
             &["report", "-f", "csv"],
-            "profile_id,profile_name,scenario,spawner,workload,build,median_ns",
+            "profile_id,profile_name,pass,variant,metric,scenario,spawner,workload,build,median_ns",
         ),
         (&["profiles"], "last_seen"),
         (&["profiles", "-f", "csv"], "id,name,hosts,runs,suspect,last_seen"),
@@ -354,12 +356,16 @@ fn reading_commands_have_every_form_and_filter() {
 }
 
 #[test]
-fn strict_exits_say_what_the_quality_is() {
+fn strict_refuses_what_a_warning_would_say() {
     let folder = tempfile::tempdir().unwrap();
     let mut words = vec!["run", "--strict", "-f", "json"];
     words.extend(SMALL);
     let done = run_agent(folder.path(), &words);
-    let report: Value = serde_json::from_str(&done.stdout).unwrap();
-    let expected = if report["quality"]["verdict"] == "clean" { 0 } else { 3 };
-    assert_eq!(done.code, expected, "{done:?}");
+    assert_eq!((done.code, done.stdout.as_str()), (3, ""), "{done:?}");
+    assert!(done.stderr.starts_with("error: not measured, as --strict asks: "), "{done:?}");
+    assert!(done.stderr.contains("debug build"), "{done:?}");
+    words.retain(|word| *word != "--strict");
+    let done = run_agent(folder.path(), &words);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.warnings.contains("warning: this is a debug build"), "{done:?}");
 }

@@ -76,7 +76,10 @@ pub(crate) fn command(program: &Path) -> Command {
 pub(crate) struct Done {
     pub(crate) code: i32,
     pub(crate) stdout: String,
+    /// Without warnings.
     pub(crate) stderr: String,
+    /// What a run was warned of: a build with checks, as these tests use, and a busy host, as tests make.
+    pub(crate) warnings: String,
 }
 
 impl Done {
@@ -90,10 +93,14 @@ impl Done {
 /// Runs a command to its end.
 pub(crate) fn run(command: &mut Command) -> Done {
     let Output { status, stdout, stderr } = command.output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    let (warnings, stderr) =
+        said.split_inclusive('\n').partition(|line| line.starts_with("warning: "));
     Done {
         code: status.code().unwrap_or(-1),
         stdout: String::from_utf8(stdout).unwrap(),
-        stderr: String::from_utf8(stderr).unwrap(),
+        stderr,
+        warnings,
     }
 }
 

@@ -227,6 +227,14 @@ fn chart(grain: &Grain) -> Vec<String> {
     lines
 }
 
+/// What one spawner did to its neighbour.
+struct Held {
+    spawner: Spawner,
+    median: Option<Nanos>,
+    p99: Option<Nanos>,
+    worst: Option<Nanos>,
+}
+
 fn neighbours(entries: &[&Entry]) -> Vec<Section> {
     let of = |metric: Metric| entries.iter().filter(move |entry| entry.key.metric == metric);
     let twin = |entry: &Entry, metric: Metric| {
@@ -235,53 +243,50 @@ fn neighbours(entries: &[&Entry]) -> Vec<Section> {
     let elapsed: Vec<&&Entry> = of(Metric::Elapsed).collect();
     let mut workloads: Vec<Workload> = elapsed.iter().map(|entry| entry.workload).collect();
     workloads.dedup();
-    workloads
-        .into_iter()
-        .map(|workload| {
-            let these = elapsed.iter().filter(|entry| entry.workload == workload);
-            let row = |entry: &&&Entry| {
-                let p99 = twin(entry, Metric::LatenessP99).and_then(|twin| twin.median);
-                let worst = twin(entry, Metric::LatenessWorst).and_then(|twin| twin.worst);
-                (entry.cell.spawner, entry.median, p99, worst)
-            };
-            let found: Vec<_> = these.map(row).collect();
-            let lines = politeness(&found);
-            let rows = found.iter().map(|(spawner, median, p99, worst)| {
-                vec![spawner.to_string(), shown(*median), shown(*p99), shown(*worst)]
-            });
-            Section {
-                grid: Grid {
-                    title: format!(
-                        "neighbours: a task that ticks every millisecond beside cpu-bound: {workload}"
-                    ),
-                    columns: vec![
-                        ("spawner", Align::Left),
-                        ("median", Align::Right),
-                        ("tick late, p99", Align::Right),
-                        ("tick late, worst", Align::Right),
-                    ],
-                    rows: rows.collect(),
-                },
-                lines,
-            }
-        })
-        .collect()
+    let section = |workload: Workload| {
+        let these = elapsed.iter().filter(|entry| entry.workload == workload);
+        let held: Vec<Held> = these
+            .map(|entry| Held {
+                spawner: entry.cell.spawner,
+                median: entry.median,
+                p99: twin(entry, Metric::LatenessP99).and_then(|twin| twin.median),
+                worst: twin(entry, Metric::LatenessWorst).and_then(|twin| twin.worst),
+            })
+            .collect();
+        let row = |Held { spawner, median, p99, worst }: &Held| {
+            vec![spawner.to_string(), shown(*median), shown(*p99), shown(*worst)]
+        };
+        Section {
+            grid: Grid {
+                title: format!(
+                    "neighbours: a task that ticks every millisecond beside cpu-bound: {workload}"
+                ),
+                columns: vec![
+                    ("spawner", Align::Left),
+                    ("median", Align::Right),
+                    ("tick late, p99", Align::Right),
+                    ("tick late, worst", Align::Right),
+                ],
+                rows: held.iter().map(row).collect(),
+            },
+            lines: politeness(&held).into_iter().collect(),
+        }
+    };
+    workloads.into_iter().map(section).collect()
 }
 
 /// Who leaves its neighbours in peace.
-fn politeness(found: &[(Spawner, Option<Nanos>, Option<Nanos>, Option<Nanos>)]) -> Vec<String> {
-    let late = found.iter().filter_map(|(spawner, _, p99, _)| Some((p99.as_ref()?, spawner)));
-    let (Some((least, kindest)), Some((most, rudest))) = (late.clone().min(), late.max()) else {
-        return Vec::new();
-    };
+fn politeness(held: &[Held]) -> Option<String> {
+    let late = held.iter().filter_map(|held| Some((held.p99?, held.spawner)));
+    let ((least, kindest), (most, rudest)) = late.clone().min().zip(late.max())?;
     if most.0 < least.0.saturating_mul(2) {
-        return vec![format!(
-            "No spawner holds its neighbours up more than another: {least} to {most}."
-        )];
+        return Some(format!(
+            "No spawner holds its neighbours up much more than another: {least} to {most}."
+        ));
     }
-    vec![format!(
+    Some(format!(
         "CPU-bound work in {rudest} holds other tasks up for {most}, in {kindest} for {least}: keep it out of {rudest} where other tasks must answer in time."
-    )]
+    ))
 }
 
 fn diagnose(entries: &[&Entry]) -> Vec<Section> {
