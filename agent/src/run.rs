@@ -72,6 +72,7 @@ pub fn run(arguments: &MeasureArgs, state_dir: &Path, strict: bool) -> Result<Re
     };
     let quality = evidence::quality(&evidence, &place);
     let series = series(&passes, &measured);
+    let rounds = measured.first().map_or(asked.rounds, |first| first.rounds);
     let cells = passes.cells.as_ref().map(|_| measured.remove(0));
     Ok(Report {
         id: ReportId::now(),
@@ -82,7 +83,7 @@ pub fn run(arguments: &MeasureArgs, state_dir: &Path, strict: bool) -> Result<Re
         build: build::this(),
         workers,
         seed: asked.seed,
-        rounds: cells.as_ref().map_or(asked.rounds, |cells| cells.rounds),
+        rounds,
         against: asked.against,
         precision: asked.precision.map(|precision| precision.target),
         evidence,

@@ -4,7 +4,7 @@ use fleetmark_proto::{
     document::ReportDocument,
     plan::Scenario,
     report::{Cell, Quality, Report},
-    series::Series,
+    series::{Pass, Series},
     shell::{
         grid::{Align, Grid, facts_markdown, facts_text, lines_markdown, lines_text},
         output::Format,
@@ -73,15 +73,21 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
         (
             "run",
             format!(
-                "{} of {} rounds and a cold one, seed {}, at {}",
+                "{} of {} rounds{}, seed {}, at {}",
                 report.id,
                 grouped(report.rounds.into()),
+                if article_only(report) { "" } else { " and a cold one" },
                 report.seed,
                 report.started_at.strftime("%Y-%m-%dT%H:%M:%SZ")
             ),
         ),
         ("quality", quality(&report.quality)),
     ]
+}
+
+/// Whether the run was the article's crate alone, which has no cold round.
+fn article_only(report: &Report) -> bool {
+    report.cells.is_empty() && report.series.iter().all(|series| series.key.pass == Pass::Article)
 }
 
 /// Whether a run can be trusted, and why not.
