@@ -10,5 +10,6 @@ mod hardware;
 mod help;
 mod limits;
 mod profiles;
+mod quotas;
 mod readme;
 mod support;
