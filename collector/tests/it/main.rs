@@ -11,5 +11,6 @@ mod help;
 mod limits;
 mod passes;
 mod profiles;
+mod quotas;
 mod readme;
 mod support;
