@@ -3,12 +3,15 @@
 //!
 //! `cargo bench -p fleetmark-agent --bench fidelity`
 
+#[path = "support/pairs.rs"]
+mod pairs;
+
 use std::{
     env,
     ffi::OsString,
     hint::black_box,
-    io::{self, BufRead as _, BufReader, Lines, Write as _},
-    process::{self, Child, ChildStdin, ChildStdout, ExitCode, Stdio},
+    io::{self, Write as _},
+    process::ExitCode,
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -22,9 +25,9 @@ use fleetmark_agent::{
 };
 use fleetmark_proto::{
     plan::{Scenario, Spawner},
-    samples::{CONFIDENCE, Ranks, median_ratio, sorted_ratios},
     unit::{Nanos, rounded},
 };
+use pairs::{Bare, judged, obey, of_pair};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::{runtime::Runtime, task::JoinSet};
 
@@ -54,7 +57,10 @@ fn main() -> ExitCode {
     let outcome = match &arguments[..] {
         [_, command, index] if command == BARE => {
             let index = index.to_str().and_then(|index| index.parse::<usize>().ok());
-            index.and_then(|index| plan.cells.get(index)).map_or(Ok(()), |cell| bare(cell, workers))
+            index.and_then(|index| plan.cells.get(index)).map_or(Ok(()), |cell| {
+                let loops = Loops::new(cell.key.spawner, workers);
+                obey(|_| loops.sample(cell))
+            })
         }
         _ => compare_all(&plan),
     };
@@ -89,13 +95,13 @@ fn compare(plan: &Plan, index: usize, program: &Program) -> io::Result<String> {
     let mut name = String::new();
     for pair in 0..PAIRS {
         let mut sampler = Sampler::new(plan, program);
-        let mut bare = BareChild::start(index)?;
+        let mut bare = Bare::start(&[BARE, &index.to_string()])?;
         // Both sides begin with a cold sample that does not count.
         sampler.sample(index);
-        bare.sample()?;
-        let estimate = bare.sample()?;
+        bare.sample(index)?;
+        let estimate = bare.sample(index)?;
         let share = BUDGET.as_secs_f64() / f64::from(PAIRS) / 2.0;
-        let fitting = rounded(share / estimate.as_secs_f64());
+        let fitting = rounded(share / Duration::from(estimate).as_secs_f64());
         let rounds =
             u32::try_from(fitting).unwrap_or(MOST_ROUNDS).clamp(FEWEST_ROUNDS, MOST_ROUNDS);
         let mut loops = Vec::new();
@@ -103,99 +109,28 @@ fn compare(plan: &Plan, index: usize, program: &Program) -> io::Result<String> {
             // Who goes first alternates, so that neither always follows the other.
             if (round + pair) % 2 == 0 {
                 sampler.sample(index);
-                loops.push(bare.sample()?);
+                loops.push(bare.sample(index)?);
             } else {
-                loops.push(bare.sample()?);
+                loops.push(bare.sample(index)?);
                 sampler.sample(index);
             }
         }
         let measured = sampler.finish();
         let Some(cell) = measured.cells.get(index) else { continue };
         name = cell.key.to_string();
-        let paired = cell.samples_ns.iter().zip(&loops);
-        let of_pair: Vec<f64> =
-            paired.map(|(sample, bare)| sample.to_f64() / Nanos::from(*bare).to_f64()).collect();
-        rounds_in_all += of_pair.len();
-        ratios.extend(median_ratio(&of_pair));
+        rounds_in_all += loops.len();
+        ratios.extend(of_pair(&cell.samples_ns, &loops));
     }
-    Ok(judged(&name, &ratios, rounds_in_all))
-}
-
-fn judged(name: &str, ratios: &[f64], rounds: usize) -> String {
-    let sorted = sorted_ratios(ratios);
-    let ends = Ranks::at_least(CONFIDENCE, sorted.len())
-        .and_then(|ranks| Some((*sorted.get(ranks.low)?, *sorted.get(ranks.high)?)));
-    let Some((ratio, (low, high))) = median_ratio(ratios).zip(ends) else {
-        return format!("{name:30} failed");
-    };
-    let narrow = (high - low) / 2.0 < 0.05 * ratio;
-    let word = match (narrow, low <= 1.01 && high >= 0.99) {
-        (true, true) => "met",
-        (true, false) => "missed",
-        (false, _) => "unresolved",
-    };
-    format!(
-        "{name:30} ratio {ratio:.4}, {low:.4} to {high:.4}, {} pairs of processes, {rounds} rounds: {word}",
-        ratios.len()
-    )
-}
-
-/// The process with the bare loop of one cell.
-struct BareChild {
-    process: Child,
-    orders: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
-}
-
-impl BareChild {
-    fn start(index: usize) -> io::Result<Self> {
-        let mut process = process::Command::new(env::current_exe()?)
-            .args([BARE, &index.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let missing = || io::Error::from(io::ErrorKind::BrokenPipe);
-        let orders = process.stdin.take().ok_or_else(missing)?;
-        let answers = BufReader::new(process.stdout.take().ok_or_else(missing)?).lines();
-        Ok(Self { process, orders, answers })
-    }
-
-    fn sample(&mut self) -> io::Result<Duration> {
-        self.orders.write_all(b"go\n")?;
-        let line =
-            self.answers.next().unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()))?;
-        line.parse().map(Duration::from_nanos).map_err(io::Error::other)
-    }
-}
-
-impl Drop for BareChild {
-    fn drop(&mut self) {
-        // It is idle, and has nothing to lose.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Runs the bare loop of one cell for every line that comes in.
-fn bare(cell: &PlannedCell, workers: usize) -> io::Result<()> {
-    let bare = Bare::new(cell.key.spawner, workers);
-    let mut out = io::stdout().lock();
-    for line in io::stdin().lock().lines() {
-        line?;
-        let elapsed = bare.sample(cell);
-        writeln!(out, "{}", elapsed.as_nanos())?;
-        out.flush()?;
-    }
-    Ok(())
+    Ok(judged(&name, &ratios, rounds_in_all, 0.01))
 }
 
 /// What one bare loop needs, and nothing else.
-struct Bare {
+struct Loops {
     runtime: Option<Runtime>,
     pool: Option<ThreadPool>,
 }
 
-impl Bare {
+impl Loops {
     fn new(spawner: Spawner, workers: usize) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.worker_threads(workers).enable_time().thread_keep_alive(Duration::from_secs(3_600));
