@@ -35,6 +35,7 @@ fn shell(line: &str, folder: &Path, port: u16) -> Command {
     for binary in ["AGENT", "COLLECTOR"] {
         shell.env(format!("FLEETMARK_{binary}_STATE_DIR"), folder.join(binary));
         shell.env(format!("FLEETMARK_{binary}_CPU_ROUNDS"), "50000");
+        shell.env(format!("FLEETMARK_{binary}_ROUNDS"), "2");
     }
     shell
 }
