@@ -52,7 +52,8 @@ pub struct Facets {
 /// Cores that are alike.
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct CoreKind {
-    /// `core`, where all are alike; else `performance`, `efficiency` or `capacity-1024`.
+    /// `core`, where all are alike; else `performance`, `efficiency`, `low-power` or what macOS calls it, or
+    /// `capacity-1024`.
     pub name: String,
     /// How many of them, at least 1.
     pub cores: u32,

@@ -151,6 +151,35 @@ fn captures_tell_no_names_and_no_serials() {
     assert!(reason.starts_with("cgroup /kubepods/burstable/podid-1 sets a quota"), "{reason}");
 }
 
+/// Whatever a host is called, what is captured of it is the same host.
+#[test]
+fn no_name_of_a_host_spoils_its_capture() {
+    for name in
+        ["devices", "cpu0", "proc", "self", "online", "cgroup2", "rw", "24", "sys", "id", ""]
+    {
+        let root = host(&[
+            V2_MOUNT,
+            ("sys/devices/system/cpu/online", "0-7\n"),
+            ("proc/self/cgroup", "0::/devices.slice/cpu0.slice/24.slice/self.service\n"),
+            ("sys/fs/cgroup/devices.slice/cpu0.slice/cpu.max", "150000 100000\n"),
+            (
+                "sys/fs/cgroup/devices.slice/cpu0.slice/24.slice/self.service/cpu.max",
+                "max 100000\n",
+            ),
+            ("proc/sys/kernel/hostname", name),
+        ]);
+        let (hardware, capture) = capture::capture_with(Root::folder(root.path()), None);
+        let loaded = detect_captured(&capture);
+        assert_eq!(loaded.facets, hardware.facets, "{name}");
+        let shape = |hardware: &Hardware| {
+            let quota = hardware.quota.clone().unwrap();
+            (quota.millicpus, quota.level.split('/').count())
+        };
+        assert_eq!(shape(&loaded), (1500, 3), "{name}");
+        assert_eq!(shape(&hardware), (1500, 3), "{name}");
+    }
+}
+
 #[test]
 fn this_host_is_the_same_when_it_is_loaded() {
     let (hardware, capture) = capture_live(Path::new("/"));
@@ -297,6 +326,23 @@ fn sysinfo_tells_what_no_file_shows() {
     let workers = hardware.workers(None);
     assert_eq!(workers.count, 10);
     assert_eq!(workers.reason, "the operating system counts 10, and shows no limit");
+}
+
+#[test]
+fn a_running_mac_is_the_captured_one() {
+    let sysctl = fs::read_to_string(folder("macos-m4-pro").join(macos::FILE)).unwrap();
+    let live = Live {
+        arch: "aarch64".into(),
+        parallelism: Some(12),
+        sysctl: Some(sysctl),
+        sysinfo: live::Sysinfo { cpu_model: Some("another".into()), ..live::Sysinfo::default() },
+        ..Live::default()
+    };
+    let empty = tempfile::tempdir().unwrap();
+    let (hardware, capture) = capture::capture_with(Root::folder(empty.path()), Some(live));
+    assert_eq!(hardware.facets, detected("macos-m4-pro").facets);
+    assert_eq!(hardware.workers(None).reason, "12 CPUs online, no limit");
+    assert_eq!(detect_captured(&capture), hardware);
 }
 
 #[test]

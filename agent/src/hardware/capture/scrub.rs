@@ -16,8 +16,9 @@ const SHORTEST_ID: usize = 12;
 
 /// Words that paths of cgroups are made of. A host of such a name is not told by them, and without them the kind of the
 /// container would be lost.
-const COMMON: [&str; 20] = [
+const COMMON: [&str; 24] = [
     "cgroup",
+    "cgroup2",
     "container",
     "containerd",
     "cpu",
@@ -30,19 +31,31 @@ const COMMON: [&str; 20] = [
     "lxc",
     "machine",
     "monitor",
+    "name",
     "payload",
     "pod",
+    "rw",
     "scope",
     "service",
     "slice",
     "sys",
     "system",
+    "unified",
 ];
 
 /// The capture without them. `host_name` is the host's, where it is known.
 pub(super) fn scrub(capture: Capture, host_name: Option<&str>) -> Capture {
     let Capture { schema, files, links, folders, present, live } = capture;
-    let mut ids = Ids { host_name: host_name.unwrap_or_default().to_owned(), ..Ids::default() };
+    let points = mount_points(files.get(MOUNTINFO).map_or("", String::as_str));
+    let mut ids = Ids::new(host_name.unwrap_or_default());
+    // Elsewhere paths are the kernel's own, and tell nothing.
+    let replaced_path = |ids: &mut Ids, path: &str| {
+        if points.iter().any(|point| path.starts_with(point)) {
+            ids.replaced(path)
+        } else {
+            path.to_owned()
+        }
+    };
     let mut scrubbed = BTreeMap::new();
     for (path, text) in files {
         let text = match path.as_str() {
@@ -52,14 +65,14 @@ pub(super) fn scrub(capture: Capture, host_name: Option<&str>) -> Capture {
             CGROUP => ids.replaced(&text),
             _ => text,
         };
-        scrubbed.insert(ids.replaced(&path), text);
+        scrubbed.insert(replaced_path(&mut ids, &path), text);
     }
     Capture {
         schema,
         files: scrubbed,
         links,
         folders,
-        present: present.iter().map(|path| ids.replaced(path)).collect(),
+        present: present.iter().map(|path| replaced_path(&mut ids, path)).collect(),
         live,
     }
 }
@@ -87,6 +100,14 @@ fn cgroup_mounts(text: &str) -> String {
     text.lines().filter(of_cgroup).map(|line| format!("{line}\n")).collect()
 }
 
+/// Where cgroups are mounted, without the leading slash: the fifth of the fields.
+fn mount_points(text: &str) -> Vec<String> {
+    let mounts = cgroup_mounts(text);
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    let points = points.map(|point| point.trim_start_matches('/').to_owned());
+    points.filter(|point| !point.is_empty()).collect()
+}
+
 /// What stands in the place of each id.
 #[derive(Debug, Default)]
 struct Ids {
@@ -95,6 +116,15 @@ struct Ids {
 }
 
 impl Ids {
+    fn new(host_name: &str) -> Self {
+        // A name of digits alone would be found among the numbers of mounts, and tells nobody.
+        let tells = host_name.len() > 1
+            && host_name.chars().any(|c| c.is_ascii_alphabetic())
+            && !COMMON.contains(&host_name);
+        let host_name = if tells { host_name } else { "" };
+        Self { host_name: host_name.to_owned(), known: BTreeMap::new() }
+    }
+
     /// The text with each id replaced.
     fn replaced(&mut self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
@@ -131,11 +161,8 @@ impl Ids {
         }
         let begins = !before.ends_with(is_word);
         let name = self.host_name.as_str();
-        let is_name = begins
-            && name.len() > 1
-            && !COMMON.contains(&name)
-            && rest.strip_prefix(name).is_some_and(|after| !after.starts_with(is_word));
-        is_name.then_some(name.len())
+        let is_name = rest.strip_prefix(name).is_some_and(|after| !after.starts_with(is_word));
+        (begins && is_name && !name.is_empty()).then_some(name.len())
     }
 }
 
@@ -179,8 +206,7 @@ mod tests {
     const LONG: &str = "4f0c9a1b2d3e4f5061728394a5b6c7d8e9f00112233445566778899aabbccdde";
 
     fn replaced(host_name: &str, text: &str) -> String {
-        let mut ids = Ids { host_name: host_name.to_owned(), ..Ids::default() };
-        let once = ids.replaced(text);
+        let once = Ids::new(host_name).replaced(text);
         assert_eq!(Ids::default().replaced(&once), once, "once is enough");
         once
     }
@@ -208,7 +234,9 @@ mod tests {
             replaced("db1", "0::/db1/xdb1/db1.slice/db10\n"),
             "0::/id-1/xdb1/id-1.slice/db10\n"
         );
-        assert_eq!(replaced("docker", "0::/docker/x\n"), "0::/docker/x\n");
+        for (name, text) in [("docker", "0::/docker/x\n"), ("24", "24 1 0:21 / /x rw\n")] {
+            assert_eq!(replaced(name, text), text);
+        }
     }
 
     #[test]
