@@ -30,9 +30,9 @@ use pairs::{Bare, judged, obey, of_pair};
 use tokio::{runtime::Runtime, task::JoinSet};
 
 /// Pairs of processes; each counts once, by the median of its rounds.
-const PAIRS: usize = 40;
+const PAIRS: usize = 100;
 /// Rounds of one pair, after one that does not count.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 /// How far from 1 a ratio may be.
 const TOLERANCE: f64 = 0.05;
 /// The argument that makes this binary measure in the article's way.

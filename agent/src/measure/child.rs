@@ -5,6 +5,8 @@ use std::{
     io::{self, BufRead, Write},
     panic,
     process::ExitCode,
+    sync::{Arc, Mutex, mpsc},
+    thread,
 };
 
 use fleetmark_proto::report::{Failure, FailureKind};
@@ -23,6 +25,7 @@ pub fn take_over(arguments: &[OsString]) -> Option<ExitCode> {
 
 fn run() -> ExitCode {
     die_with_parent();
+    meet_allocator();
     // A panic in a unit is told in the line; the terminal belongs to the parent.
     panic::set_hook(Box::new(|_| {}));
     match obey(io::stdin().lock(), io::stdout().lock()) {
@@ -59,6 +62,32 @@ fn obey(mut orders: impl BufRead, mut answers: impl Write) -> io::Result<()> {
         text.push('\n');
         answers.write_all(text.as_bytes())?;
         answers.flush()?;
+    }
+}
+
+/// When a ninth thread wants memory, glibc's allocator reads how many CPUs there are, to decide how many arenas it may
+/// have. It does so once in the life of a process; that belongs to no sample, not even to a cold one.
+fn meet_allocator() {
+    const THREADS: usize = 12;
+    let held = Arc::new(Mutex::new(()));
+    let guard = held.lock();
+    let (met, all_met) = mpsc::channel();
+    let greet = |met: mpsc::Sender<Vec<u8>>, held: Arc<Mutex<()>>| {
+        move || {
+            // The vector is made here, which is the point. All threads then stay until each has made one.
+            let _ = met.send(vec![1]);
+            drop(held.lock());
+        }
+    };
+    let threads: Vec<_> = (0..THREADS)
+        .filter_map(|_| thread::Builder::new().spawn(greet(met.clone(), Arc::clone(&held))).ok())
+        .collect();
+    drop(met);
+    all_met.iter().take(threads.len()).for_each(drop);
+    drop(guard);
+    for thread in threads {
+        // They end now that the lock is free, and cannot panic.
+        let _ = thread.join();
     }
 }
 

@@ -13,4 +13,5 @@ mod passes;
 mod profiles;
 mod quotas;
 mod readme;
+mod silence;
 mod support;
