@@ -159,3 +159,67 @@ fn article_cores(report: &Report) -> Option<String> {
         "The article's machine had 12 workers on two kinds of cores and 24 CPU-bound units; this host has {workers} on {alike} and {units} units, {ratio:.2}× the work: compare the ratios between spawners, not the times."
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use fleetmark_proto::{
+        plan::{Amount, Workload},
+        report::Failure,
+        report::FailureKind,
+    };
+
+    use super::*;
+
+    fn cell(scenario: Scenario, spawner: Spawner, median_ms: u64) -> Cell {
+        Cell {
+            key: CellKey { scenario, spawner },
+            workload: Workload {
+                amount: Amount::Units(1_000),
+                wait_ns: (scenario == Scenario::Waiting).then_some(Nanos(10_000_000)),
+                kernel_rounds: (scenario == Scenario::CpuBound).then_some(20_000_000),
+                workers: None,
+            },
+            units: 1_000,
+            samples_ns: vec![Nanos(median_ms * 1_000_000); 11],
+            cold_ns: Some(Nanos(median_ms * 1_000_000)),
+            failure: None,
+            threads_reached: Some(1_000),
+            usage: None,
+        }
+    }
+
+    #[test]
+    fn waves_are_told_where_the_pool_was_smaller_than_its_units() {
+        let pool = cell(Scenario::Waiting, Spawner::SpawnBlocking, 25);
+        assert_eq!(waves(&[&pool]), None, "it had a thread for each");
+        let small = Cell { threads_reached: Some(512), ..pool };
+        assert!(waves(&[&small]).unwrap().contains("512 threads for 1,000 waiting units"));
+        assert!(waves(&[&small]).unwrap().contains("2 waves"));
+        assert_eq!(waves(&[]), None);
+    }
+
+    #[test]
+    fn threads_that_wait_are_set_beside_threads_that_do_nothing() {
+        let making = cell(Scenario::SpawnOverhead, Spawner::Thread, 60);
+        let waiting = cell(Scenario::Waiting, Spawner::Thread, 80);
+        let told = mostly_making_threads(&[&making, &waiting]).unwrap();
+        assert!(told.contains("60.0 ms") && told.contains("80.0 ms"), "{told}");
+        let quick = cell(Scenario::SpawnOverhead, Spawner::Thread, 3);
+        assert_eq!(mostly_making_threads(&[&quick, &waiting]), None);
+        let other = Cell { units: 9, ..making };
+        assert_eq!(mostly_making_threads(&[&other, &waiting]), None, "another workload");
+    }
+
+    #[test]
+    fn the_timer_is_told_by_what_it_added() {
+        let late = cell(Scenario::Waiting, Spawner::Tokio, 12);
+        assert!(timer(&[&late]).unwrap().contains("2.00 ms longer"));
+        let exact = cell(Scenario::Waiting, Spawner::Tokio, 10);
+        assert_eq!(timer(&[&exact]), None);
+        let broken = Cell {
+            failure: Some(Failure { kind: FailureKind::Deadline, message: "late".into() }),
+            ..late
+        };
+        assert_eq!(timer(&[&broken]), None);
+    }
+}

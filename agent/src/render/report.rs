@@ -3,7 +3,7 @@
 use fleetmark_proto::{
     document::ReportDocument,
     plan::Scenario,
-    report::{Cell, Quality, Report},
+    report::{Cell, Evidence, Quality, Report},
     series::{Pass, Series},
     shell::{
         grid::{Align, Grid, facts_markdown, facts_text, lines_markdown, lines_text},
@@ -82,6 +82,7 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
             ),
         ),
         ("quality", quality(&report.quality)),
+        ("evidence", evidence(&report.evidence)),
     ]
 }
 
@@ -96,6 +97,35 @@ fn quality(quality: &Quality) -> String {
         return "clean".to_owned();
     }
     format!("suspect: {}", quality.reasons.join("; "))
+}
+
+/// What was seen meanwhile, on one line, and what this host does not show.
+fn evidence(evidence: &Evidence) -> String {
+    let Evidence { canary_before_ns, canary_after_ns, steal_fraction, throttling, .. } = evidence;
+    let percent = |share: f64| format!("{:.1}%", share * 100.0);
+    let canaries = canary_before_ns.zip(*canary_after_ns);
+    let clock = evidence.frequency_before_khz.zip(evidence.frequency_after_khz);
+    let found: [(&str, Option<String>); 7] = [
+        ("canary", canaries.map(|(before, after)| format!("{before} before, {after} after"))),
+        ("steal", steal_fraction.map(percent)),
+        ("others", evidence.others_cpus.map(|cpus| format!("{cpus:.2} CPUs"))),
+        ("pressure before", evidence.cpu_pressure_before.map(percent)),
+        ("throttled", throttling.map(|found| format!("{} times", found.throttled_periods))),
+        ("heat", evidence.thermal_throttles.map(|times| format!("{times} times"))),
+        (
+            "clock",
+            clock.map(|(before, after)| format!("{} to {} MHz", before / 1000, after / 1000)),
+        ),
+    ];
+    let known =
+        found.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)));
+    let unknown: Vec<&str> =
+        found.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| *name).collect();
+    let mut parts: Vec<String> = known.collect();
+    if !unknown.is_empty() {
+        parts.push(format!("unknown here: {}", unknown.join(", ")));
+    }
+    parts.join("; ")
 }
 
 fn grid(report: &Report, first: &Cell, cells: &[&Cell], verdicts: &[Verdict]) -> Grid {

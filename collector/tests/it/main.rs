@@ -9,6 +9,7 @@ mod end_to_end;
 mod hardware;
 mod help;
 mod limits;
+mod overlap;
 mod passes;
 mod profiles;
 mod quotas;

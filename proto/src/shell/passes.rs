@@ -440,3 +440,83 @@ fn shown(value: Option<Nanos>) -> String {
 fn range(interval: Option<Interval>) -> String {
     interval.map_or_else(String::new, |found| format!("{} to {}", found.low_ns, found.high_ns))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Amount;
+
+    fn entry(key: (Pass, Variant, Metric), spawner: Spawner, rounds: u64, median: u64) -> Entry {
+        let (pass, variant, metric) = key;
+        Entry {
+            key: SeriesKey { pass, variant, metric },
+            cell: CellKey { scenario: Scenario::CpuBound, spawner },
+            workload: Workload {
+                amount: Amount::Units(1_000),
+                wait_ns: None,
+                kernel_rounds: Some(rounds),
+                workers: None,
+            },
+            units: 1_000,
+            median: Some(Nanos(median)),
+            interval: None,
+            worst: Some(Nanos(median * 2)),
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn a_grain_says_from_where_on_a_spawner_is_as_good_as_the_best() {
+        let elapsed = (Pass::Grain, Variant::Plain, Metric::Elapsed);
+        let entries = [
+            entry(elapsed, Spawner::Thread, 0, 40_000_000),
+            entry(elapsed, Spawner::Tokio, 0, 1_000_000),
+            entry(elapsed, Spawner::Thread, 100_000, 105_000_000),
+            entry(elapsed, Spawner::Tokio, 100_000, 100_000_000),
+        ];
+        let sections = sections(&entries, Some(Nanos(1_500_000)));
+        let [Section { grid, lines }] = &sections[..] else { panic!("{sections:?}") };
+        assert_eq!(grid.rows[0], ["0", "0 ns", "40.0 µs  ", "1.00 µs ="]);
+        assert_eq!(grid.rows[1], ["100,000", "150 µs", "105 µs =", "100 µs ="]);
+        let said = lines.join("\n");
+        assert!(said.contains("thread: within 10% of the best from 100,000 kernel rounds a unit on, about 150 µs, and costs 40× the best where a unit does nothing."), "{said}");
+        assert!(said.contains("tokio: within 10% of the best at every length."), "{said}");
+        assert!(
+            said.contains("thread         ▇▇ ██") || said.contains("thread         ▆▆ ██"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn neighbours_say_who_holds_them_up() {
+        let of = |spawner, elapsed, p99| {
+            [(Metric::Elapsed, elapsed), (Metric::LatenessP99, p99), (Metric::LatenessWorst, p99)]
+                .map(|(metric, median)| {
+                    entry((Pass::Neighbours, Variant::Plain, metric), spawner, 9, median)
+                })
+        };
+        let entries = [
+            of(Spawner::Thread, 70_000_000, 5_000_000),
+            of(Spawner::Tokio, 70_000_000, 75_000_000),
+        ];
+        let sections = sections(&entries.concat(), None);
+        let [Section { grid, lines }] = &sections[..] else { panic!("{sections:?}") };
+        assert_eq!(grid.rows[1], ["tokio", "70.0 ms", "75.0 ms", "150 ms"]);
+        assert!(lines[0].starts_with(
+            "CPU-bound work in tokio holds other tasks up for 75.0 ms, in thread for 5.00 ms"
+        ));
+    }
+
+    #[test]
+    fn passes_that_were_not_measured_are_not_there_and_failures_are() {
+        assert_eq!(sections(&[], None), []);
+        let elapsed = (Pass::Diagnose, Variant::ColdPool, Metric::Elapsed);
+        let mut failed = entry(elapsed, Spawner::SpawnBlocking, 1, 1);
+        failed.median = None;
+        failed.failure = Some("no more threads".into());
+        let sections = sections(&[failed], None);
+        let rows: Vec<_> = sections.iter().flat_map(|section| &section.grid.rows).collect();
+        assert_eq!(rows[0][2], "none");
+        assert_eq!(rows[1][3], "no more threads");
+    }
+}
