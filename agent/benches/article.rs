@@ -26,7 +26,7 @@ use fleetmark_proto::{
     plan::{Scenario, Spawner},
     unit::Nanos,
 };
-use pairs::{Bare, judged, obey, of_pair};
+use pairs::{Bare, burn, judged, obey, of_pair, threads};
 use tokio::{runtime::Runtime, task::JoinSet};
 
 /// Pairs of processes; each counts once, by the median of its rounds.
@@ -149,26 +149,4 @@ fn tasks(runtime: &Runtime, units: u64, start: impl Fn(&mut JoinSet<u64>, u64)) 
     let elapsed = begin.elapsed();
     black_box(sum);
     elapsed
-}
-
-fn threads(units: u64, unit: impl Fn(u64) -> u64 + Copy + Send + 'static) -> Duration {
-    let begin = Instant::now();
-    let handles: Vec<_> = (0..units).map(|id| thread::spawn(move || unit(id))).collect();
-    let sum = handles
-        .into_iter()
-        .fold(0, |sum: u64, handle| sum.wrapping_add(handle.join().unwrap_or(0)));
-    let elapsed = begin.elapsed();
-    black_box(sum);
-    elapsed
-}
-
-/// The kernel once more, so that the two sides share nothing.
-fn burn(id: u64, rounds: u64) -> u64 {
-    let mut value = id.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    for round in 0..black_box(rounds) {
-        value ^= round.wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        value = value.rotate_left(13).wrapping_mul(0x94D0_49BB_1331_11EB);
-        value ^= value >> 17;
-    }
-    value
 }

@@ -27,7 +27,7 @@ use fleetmark_proto::{
     plan::{Scenario, Spawner},
     unit::{Nanos, rounded},
 };
-use pairs::{Bare, judged, obey, of_pair};
+use pairs::{Bare, burn, judged, obey, of_pair, threads};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::{runtime::Runtime, task::JoinSet};
 
@@ -235,30 +235,4 @@ impl Loops {
         black_box(sum.into_inner());
         elapsed
     }
-}
-
-fn threads(units: u64, unit: impl Fn(u64) -> u64 + Copy + Send + 'static) -> Duration {
-    let mut handles = Vec::with_capacity(usize::try_from(units).unwrap_or(0));
-    let start = Instant::now();
-    for id in 0..units {
-        handles.push(thread::spawn(move || unit(id)));
-    }
-    let mut sum: u64 = 0;
-    for handle in handles {
-        sum = sum.wrapping_add(handle.join().unwrap_or(0));
-    }
-    let elapsed = start.elapsed();
-    black_box(sum);
-    elapsed
-}
-
-/// The kernel once more, so that the two sides share nothing.
-fn burn(id: u64, rounds: u64) -> u64 {
-    let mut value = id.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    for round in 0..black_box(rounds) {
-        value ^= round.wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        value = value.rotate_left(13).wrapping_mul(0x94D0_49BB_1331_11EB);
-        value ^= value >> 17;
-    }
-    value
 }

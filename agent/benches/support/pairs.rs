@@ -2,9 +2,11 @@
 
 use std::{
     env,
+    hint::black_box,
     io::{self, BufRead as _, BufReader, Lines, Write as _},
     process::{self, Child, ChildStdin, ChildStdout, Stdio},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use fleetmark_proto::{
@@ -101,4 +103,31 @@ pub(crate) fn judged(name: &str, ratios: &[f64], rounds: usize, tolerance: f64) 
         "{name:30} ratio {ratio:.4}, {low:.4} to {high:.4}, {} pairs of processes, {rounds} rounds: {word}",
         ratios.len()
     )
+}
+
+/// A thread a unit, joined in the order of spawning, as anybody would write it.
+pub(crate) fn threads(units: u64, unit: impl Fn(u64) -> u64 + Copy + Send + 'static) -> Duration {
+    let mut handles = Vec::with_capacity(usize::try_from(units).unwrap_or(0));
+    let start = Instant::now();
+    for id in 0..units {
+        handles.push(thread::spawn(move || unit(id)));
+    }
+    let mut sum: u64 = 0;
+    for handle in handles {
+        sum = sum.wrapping_add(handle.join().unwrap_or(0));
+    }
+    let elapsed = start.elapsed();
+    black_box(sum);
+    elapsed
+}
+
+/// The kernel once more, so that it shares nothing with the harness.
+pub(crate) fn burn(id: u64, rounds: u64) -> u64 {
+    let mut value = id.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    for round in 0..black_box(rounds) {
+        value ^= round.wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        value = value.rotate_left(13).wrapping_mul(0x94D0_49BB_1331_11EB);
+        value ^= value >> 17;
+    }
+    value
 }
