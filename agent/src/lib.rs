@@ -99,6 +99,7 @@ pub fn conclude(
         exits.push(Exit::Failed);
     }
     if strict && !report.quality.is_clean() {
+        tell(format_args!("error: the run is suspect: {}", report.quality.reasons.join("; ")));
         exits.push(Exit::Suspect);
     }
     match delivery {

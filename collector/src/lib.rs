@@ -90,7 +90,8 @@ async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stoppe
     };
     let view = view::medians(&runs(&*store, None).await?, &filter, Timestamp::now());
     output.write(&render::medians(&view, output.format)?)?;
-    if !report.quality.is_clean() {
+    // With --strict it is an error, and told as one below.
+    if !report.quality.is_clean() && !strict {
         tell(format_args!("suspect: {}", report.quality.reasons.join("; ")));
     }
     Ok(conclude(&report, strict, Some((&url, &delivery))))

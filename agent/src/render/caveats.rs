@@ -55,7 +55,8 @@ fn few_rounds(report: &Report) -> Option<String> {
     let rounds = counts.chain(in_series).filter(|&count| count > 0).min()?;
     let missing = samples::missing(rounds);
     (missing > 0).then(|| format!(
-        "An interval at 95% needs {missing} more rounds than these {rounds}; what is shown is the range, and how sure it is."
+        "An interval at 95% takes {} rounds, and these are {rounds}; what is shown is the range, and how sure it is.",
+        rounds + missing
     ))
 }
 

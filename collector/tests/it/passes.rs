@@ -77,7 +77,7 @@ fn presets_take_the_place_of_the_cells() {
     let table = agent_in(folder.path(), &article).stdout;
     assert!(table.contains("14.2 ms"), "the published median: {table}");
     assert!(table.contains("\nCaveats, from what was seen here:\n"), "{table}");
-    assert!(table.contains("An interval at 95% needs 1 more rounds than these 5"), "{table}");
+    assert!(table.contains("An interval at 95% takes 6 rounds, and these are 5"), "{table}");
 
     let grain = ["run", "--preset", "grain", "--rounds", "1", "--spawner", "tokio,rayon"];
     let table = agent_in(folder.path(), &grain).stdout;
