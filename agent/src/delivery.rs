@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use fleetmark_proto::{
-    convert::{Encoded, Outcome},
+    convert::{self, Encoded, Outcome},
     invalid::Invalid,
     limits,
     shell::value,
-    v1::{SubmitRequest, SubmitResponse, ingest_client::IngestClient},
+    v1::{SubmitResponse, ingest_client::IngestClient},
 };
 use tonic::{
     Status,
@@ -80,7 +80,7 @@ pub async fn deliver(url: &Url, encoded: &Encoded) -> Result<Outcome, DeliveryEr
 }
 
 async fn submit(url: &Url, encoded: &Encoded) -> Result<Outcome, DeliveryError> {
-    let request = SubmitRequest { reports: vec![encoded.clone().into_envelope()] };
+    let request = convert::submit_request([encoded.clone()], jiff::Timestamp::now());
     let response =
         IngestClient::new(connect(url).await?).submit(request).await.map_err(|status| {
             DeliveryError::Refused { url: url.to_string(), status: Box::new(status) }

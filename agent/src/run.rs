@@ -90,6 +90,7 @@ pub fn run(arguments: &MeasureArgs, state_dir: &Path, strict: bool) -> Result<Re
         quality,
         started_at,
         ended_at,
+        partial: None,
         cells: cells.map(|cells| cells.cells).unwrap_or_default(),
         series,
     })

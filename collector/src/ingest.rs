@@ -165,7 +165,7 @@ impl Ingest for IngestService {
         request: Request<SubmitRequest>,
     ) -> Result<Response<SubmitResponse>, Status> {
         let _running = Running::enter(&self.tally);
-        let SubmitRequest { reports } = request.into_inner();
+        let SubmitRequest { reports, sent_at: _ } = request.into_inner();
         let answers = self.take(reports).await?;
         for (id, outcome) in &answers {
             self.tally.count(outcome);

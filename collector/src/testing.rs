@@ -42,6 +42,7 @@ pub(crate) fn report(host: &str, samples: &[u64]) -> Report {
         quality: Quality::from_reasons(vec![]),
         started_at: now,
         ended_at: now,
+        partial: None,
         cells: vec![cell(Spawner::Thread, samples)],
         precision: None,
         series: vec![],

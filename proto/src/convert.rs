@@ -6,6 +6,7 @@ mod write;
 
 pub(crate) use read::check_label;
 
+use jiff::Timestamp;
 use prost::Message as _;
 
 use crate::{
@@ -78,6 +79,28 @@ impl Encoded {
         }
         Ok(report)
     }
+}
+
+/// A batch as it is sent, at this time of the agent's clock.
+#[must_use]
+pub fn submit_request(
+    reports: impl IntoIterator<Item = Encoded>,
+    sent_at: Timestamp,
+) -> v1::SubmitRequest {
+    v1::SubmitRequest {
+        reports: reports.into_iter().map(Encoded::into_envelope).collect(),
+        sent_at: Some(write::timestamp(sent_at)),
+    }
+}
+
+/// When a batch was sent, by the agent's clock; `None` if the agent does not tell.
+///
+/// # Errors
+///
+/// If it is no time.
+pub fn sent_at(wire: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>, Invalid> {
+    let read = |wire| check::within("sent_at", read::timestamp(wire));
+    wire.map(read).transpose()
 }
 
 /// Decodes and validates the bytes of a `fleetmark.v1.Report`.

@@ -51,6 +51,8 @@ pub struct ReportDocument {
     /// By the agent's clock.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub ended_at: Timestamp,
+    /// Why the run ended before its plan did; `null` if it did not. A partial run enters no median.
+    pub partial: Option<String>,
     /// Seed of the order of cells within rounds.
     pub seed: u64,
     /// Measured rounds, the cold one not counted.
@@ -129,6 +131,7 @@ impl From<&Report> for ReportDocument {
             evidence: report.evidence.clone(),
             started_at: report.started_at,
             ended_at: report.ended_at,
+            partial: report.partial.clone(),
             seed: report.seed,
             rounds: report.rounds,
             precision: report.precision,

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub const BATCH_REPORTS: usize = 256;
 /// Bytes of one gRPC message, as received by the collector.
 pub const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of reports in one batch, as sent by an agent; their envelopes fit into a message beside them.
+pub const BATCH_BYTES: usize = 3 * 1024 * 1024;
 /// Bytes of one encoded report.
 pub const REPORT_BYTES: usize = 1024 * 1024;
 /// Bytes of any text that has no limit of its own.
@@ -42,11 +44,20 @@ pub const DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 pub const MEMORY_BYTES: u64 = 1 << 60;
 /// The oldest report that a collector takes.
 pub const REPORT_AGE: Duration = Duration::from_secs(180 * 24 * 60 * 60);
+/// How long a collector keeps a report's id and digest after it took the report: as long as the report may come again,
+/// and a day, by which a clock may have been ahead.
+pub const RECEIPT_AGE: Duration = Duration::from_secs(181 * 24 * 60 * 60);
+/// The oldest report that an agent still sends; older ones go to its quarantine.
+pub const SPOOL_AGE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// Bytes of all reports in a spool, quarantine included, unless the owner says otherwise.
+pub const SPOOL_BYTES: u64 = 64 * 1024 * 1024;
+/// Reports in a spool, quarantine included, unless the owner says otherwise.
+pub const SPOOL_FILES: u64 = 10_000;
 /// How far a report's times may lie ahead of the collector's clock.
 pub const CLOCK_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a run may take, from start to end.
 pub const RUN_DURATION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// How long an agent tries to deliver before it says that it could not.
+/// How long one `run` tries to deliver before it says that the report is spooled.
 pub const DELIVERY: Duration = Duration::from_secs(10);
 /// How long a collector that was told to stop finishes what it accepted.
 pub const DRAIN: Duration = Duration::from_secs(10);

@@ -50,6 +50,8 @@ pub struct Report {
     pub started_at: Timestamp,
     /// When the last sample was done, by the agent's clock.
     pub ended_at: Timestamp,
+    /// Why the run ended before its plan did, for a person; `None` if it did not. A partial run enters no median.
+    pub partial: Option<String>,
     /// One for each scenario and spawner of the plan; empty only where there are series.
     pub cells: Vec<Cell>,
     /// What passes beside these cells measured; enters no median of theirs.
@@ -57,17 +59,23 @@ pub struct Report {
 }
 
 impl Report {
-    /// Compares each spawner with [`Report::against`] by the ratios within rounds. Cells that failed, and profiles
-    /// that are incomplete, get no verdict.
+    /// Compares each spawner with [`Report::against`] by the ratios within rounds. Cells that failed, profiles that are
+    /// incomplete and runs that are partial get no verdict.
     #[must_use]
     pub fn verdicts(&self) -> Vec<Verdict> {
-        if !self.profile.facets.is_complete() {
+        if self.partial.is_some() || !self.profile.facets.is_complete() {
             return Vec::new();
         }
         verdict::within_rounds(&self.cells, self.against)
     }
 
-    /// Whether every cell was measured, those of passes too.
+    /// Whether the run may enter medians: it is whole, and clean unless suspect ones are let in.
+    #[must_use]
+    pub fn counts(&self, include_suspect: bool) -> bool {
+        self.partial.is_none() && (include_suspect || self.quality.is_clean())
+    }
+
+    /// Whether no cell failed, those of passes included.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let of_passes = self.series.iter().map(|series| &series.cell);

@@ -46,7 +46,7 @@ async fn start() -> Running {
 impl Running {
     async fn submit(&self, reports: Vec<Envelope>) -> Result<Vec<Answer>, tonic::Status> {
         let mut client = IngestClient::new(self.channel.clone());
-        Ok(client.submit(SubmitRequest { reports }).await?.into_inner().answers)
+        Ok(client.submit(SubmitRequest { reports, sent_at: None }).await?.into_inner().answers)
     }
 
     /// The field and reason with which one report is rejected.

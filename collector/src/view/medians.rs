@@ -234,7 +234,7 @@ fn groups<'a>(
     let mut groups: BTreeMap<GroupKey, Group<'_>> = BTreeMap::new();
     for run in runs.iter().filter(|run| !collided.contains(&run.report.host.id)) {
         let report = &run.report;
-        let counts = filter.include_suspect || report.quality.is_clean();
+        let counts = report.counts(filter.include_suspect);
         let cells = report.cells.iter().map(|cell| (None, cell));
         let series = report.series.iter().map(|series| (Some(series.key), &series.cell));
         for (series, cell) in cells.chain(series) {

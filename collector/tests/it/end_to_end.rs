@@ -94,7 +94,8 @@ fn mangled_reports_are_answered_one_by_one(collector: &Serving, store: &str) {
         let reports = [duplicate, Encoded::new(&conflicting), invalid];
         let reports = reports.map(Encoded::into_envelope).into();
         let mut client = IngestClient::connect(collector.url.clone()).await.unwrap();
-        let response = client.submit(SubmitRequest { reports }).await.unwrap().into_inner();
+        let response =
+            client.submit(SubmitRequest { reports, sent_at: None }).await.unwrap().into_inner();
         let outcomes: Vec<_> =
             response.answers.into_iter().map(|answer| answer.outcome.unwrap()).collect();
         assert!(

@@ -37,10 +37,12 @@ pub(super) fn report(message: v1::Report) -> Checked<Report> {
         ended_at,
         cells,
         series,
+        partial,
     } = message;
     let system = within("system", present(beside).and_then(system))?;
     let facets = within("facets", present(hardware).and_then(facets))?;
     let v1::Plan { seed, rounds, against, precision } = within("plan", present(plan))?;
+    let extent = if partial.is_some() { cell::Extent::Partial } else { cell::Extent::Whole };
     let report = Report {
         id: ReportId::from_bytes(&report_id)?,
         host: within("host", present(whose).and_then(host))?,
@@ -57,15 +59,18 @@ pub(super) fn report(message: v1::Report) -> Checked<Report> {
         quality: within("quality", present(trust).and_then(quality))?,
         started_at: within("started_at", present(started_at).and_then(timestamp))?,
         ended_at: within("ended_at", present(ended_at).and_then(timestamp))?,
+        partial: optional_text("partial", partial)?,
         cells: cells
             .into_iter()
             .enumerate()
-            .map(|(index, wire)| within(&format!("cells[{index}]"), cell::cell(wire, rounds)))
+            .map(|(index, wire)| {
+                within(&format!("cells[{index}]"), cell::cell(wire, rounds, extent))
+            })
             .collect::<Checked<_>>()?,
         series: series
             .into_iter()
             .enumerate()
-            .map(|(index, wire)| within(&format!("series[{index}]"), cell::series(wire)))
+            .map(|(index, wire)| within(&format!("series[{index}]"), cell::series(wire, extent)))
             .collect::<Checked<_>>()?,
     };
     coherent(&report)?;
@@ -291,7 +296,7 @@ fn quality(wire: v1::Quality) -> Checked<Quality> {
     Ok(Quality { verdict, reasons })
 }
 
-fn timestamp(wire: prost_types::Timestamp) -> Checked<Timestamp> {
+pub(super) fn timestamp(wire: prost_types::Timestamp) -> Checked<Timestamp> {
     let prost_types::Timestamp { seconds, nanos } = wire;
     if !(0..1_000_000_000).contains(&nanos) || seconds < 0 {
         return Err(Invalid::new("", "is no time since 1970"));

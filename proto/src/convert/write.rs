@@ -31,6 +31,7 @@ pub(super) fn report(report: &Report) -> v1::Report {
         quality: trust,
         started_at,
         ended_at,
+        partial,
         cells,
         precision,
         series: beside_cells,
@@ -55,6 +56,7 @@ pub(super) fn report(report: &Report) -> v1::Report {
         ended_at: Some(timestamp(*ended_at)),
         cells: cells.iter().map(cell).collect(),
         series: beside_cells.iter().map(series).collect(),
+        partial: partial.clone(),
     }
 }
 
@@ -303,7 +305,7 @@ fn nanos(value: Option<Nanos>) -> Option<u64> {
 }
 
 /// The wire wants nanoseconds that count forward from a second that may lie before 1970.
-fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     let nanos = time.as_nanosecond();
     prost_types::Timestamp {
         seconds: i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(i64::MAX),

@@ -9,6 +9,8 @@ pub enum Exit {
     Usage,
     /// The command failed, or a cell did; what was measured is printed all the same.
     Failed,
+    /// With `--strict`: the report is in the spool and not delivered yet.
+    Undelivered,
     /// With `--strict`: the run is suspect.
     Suspect,
     /// Nothing matches what was asked for.
@@ -19,8 +21,8 @@ pub enum Exit {
 
 impl Exit {
     /// Every exit code with what it means, in the order of precedence.
-    pub const ALL: [Self; 5] =
-        [Self::Usage, Self::Failed, Self::Suspect, Self::NoMatch, Self::Success];
+    pub const ALL: [Self; 6] =
+        [Self::Usage, Self::Failed, Self::Undelivered, Self::Suspect, Self::NoMatch, Self::Success];
 
     /// The number that the shell sees.
     #[must_use]
@@ -30,6 +32,7 @@ impl Exit {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::Suspect => 3,
+            Self::Undelivered => 4,
             Self::NoMatch => 5,
         }
     }
@@ -39,9 +42,8 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Usage => "wrong usage",
-            Self::Failed => {
-                "failed, or a cell failed, or not delivered (what was measured is printed all the same)"
-            }
+            Self::Failed => "failed, or a cell failed (what was measured is printed all the same)",
+            Self::Undelivered => "with --strict: not delivered yet (it is in the spool)",
             Self::Suspect => "with --strict: the run is suspect",
             Self::NoMatch => "nothing matches",
             Self::Success => "otherwise",
@@ -71,7 +73,7 @@ mod tests {
 
     #[test]
     fn codes_are_the_documented_ones_and_precedence_is_the_order() {
-        assert_eq!(Exit::ALL.map(Exit::code), [2, 1, 3, 5, 0]);
+        assert_eq!(Exit::ALL.map(Exit::code), [2, 1, 4, 3, 5, 0]);
         assert!(Exit::ALL.is_sorted());
         assert_eq!(
             [Exit::Success, Exit::Suspect, Exit::Failed].into_iter().min(),

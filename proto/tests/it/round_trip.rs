@@ -270,6 +270,7 @@ prop_compose! {
         cells in cells(usize::try_from(rounds).unwrap(), workers),
         series in series(workers),
         precision in option::of(0.0..=1.0),
+        partial in option::of(text()),
         rounds in Just(rounds),
         workers in Just(workers),
     ) -> Report {
@@ -289,6 +290,7 @@ prop_compose! {
             quality: Quality::from_reasons(reasons),
             started_at: Timestamp::from_nanosecond(started_ns).unwrap(),
             ended_at: Timestamp::from_nanosecond(started_ns + took_ns).unwrap(),
+            partial,
             cells,
             precision,
             series,

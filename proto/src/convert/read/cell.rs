@@ -14,23 +14,30 @@ use crate::{
     v1,
 };
 
+/// Whether a run came to the end of its plan. Cells of a partial one may lack samples.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Extent {
+    Whole,
+    Partial,
+}
+
 /// One cell of a run with this many rounds.
-pub(super) fn cell(wire: v1::Cell, rounds: u32) -> Checked<Cell> {
+pub(super) fn cell(wire: v1::Cell, rounds: u32, extent: Extent) -> Checked<Cell> {
     let rounds = usize::try_from(rounds).unwrap_or(usize::MAX);
-    let failed = wire.failure.is_some();
+    let complete = wire.failure.is_none() && extent == Extent::Whole;
     match wire.samples_ns.len() {
-        samples if !failed && samples != rounds => {
+        samples if complete && samples != rounds => {
             Err(Invalid::new("samples_ns", "must have one a round"))
         }
         samples if samples > rounds => Err(Invalid::new("samples_ns", "has more than one a round")),
-        _ => any_cell(wire),
+        _ => any_cell(wire, extent),
     }
 }
 
 /// One series; a pass has its own number of rounds.
-pub(super) fn series(wire: v1::Series) -> Checked<Series> {
+pub(super) fn series(wire: v1::Series, extent: Extent) -> Checked<Series> {
     let v1::Series { pass, variant, metric, cell } = wire;
-    let cell = within("cell", present(cell).and_then(any_cell))?;
+    let cell = within("cell", present(cell).and_then(|wire| any_cell(wire, extent)))?;
     Ok(Series {
         key: SeriesKey {
             pass: match known("pass", pass)? {
@@ -64,7 +71,7 @@ pub(super) fn series(wire: v1::Series) -> Checked<Series> {
     })
 }
 
-fn any_cell(wire: v1::Cell) -> Checked<Cell> {
+fn any_cell(wire: v1::Cell, extent: Extent) -> Checked<Cell> {
     let v1::Cell {
         scenario: of,
         spawner: with,
@@ -102,7 +109,7 @@ fn any_cell(wire: v1::Cell) -> Checked<Cell> {
         threads_reached: optional_in_range("threads_reached", threads_reached, 0..=limits::UNITS)?,
         usage: used.map(|wire| within("usage", usage(wire))).transpose()?,
     };
-    if cell.failure.is_none() && cell.median().is_none() {
+    if extent == Extent::Whole && cell.failure.is_none() && cell.median().is_none() {
         return Err(Invalid::new("samples_ns", "must not be empty"));
     }
     if median_ns.map(Nanos) != cell.median() {
