@@ -77,7 +77,7 @@ fn compare_all(plan: &Plan) -> io::Result<()> {
     for index in 0..plan.cells.len() {
         writeln!(out, "{}", compare(plan, index, &program)?)?;
     }
-    let measured = measure::measure(plan, &program, |_| ());
+    let measured = measure::measure(plan, &program, |_| measure::Continue::Continue(()));
     let ratio = measured.child_life.as_secs_f64() / measured.sampled.as_secs_f64();
     let word = if ratio <= 1.10 { "met" } else { "missed" };
     writeln!(

@@ -66,7 +66,7 @@ fn same_against_same() -> io::Result<()> {
         let plan = Plan::new(&run.measure.asked(), workers).map_err(io::Error::other)?;
         let cells = plan.cells.len();
         let twice = Plan { cells: plan.cells.repeat(2), ..plan };
-        let measured = measure::measure(&twice, &program, |_| ());
+        let measured = measure::measure(&twice, &program, |_| measure::Continue::Continue(()));
         let (first, second) = measured.cells.split_at(cells);
         for (one, other) in first.iter().zip(second) {
             let Some(judged) = judge_rounds(one, other, COMPARISONS) else { continue };

@@ -12,7 +12,11 @@ use fleetmark_proto::{
 };
 use url::Url;
 
-use crate::plan::{Asked, Precision, Preset};
+use crate::{
+    guard::{Budget, Rules, Window},
+    plan::{Asked, Precision, Preset},
+    spool::Bounds,
+};
 
 /// Measure how this host runs concurrent Rust work, and report it to a collector
 #[derive(Debug, Parser)]
@@ -43,6 +47,10 @@ pub struct GlobalArgs {
 pub enum Command {
     /// Measure once, print the table, and deliver the report if a collector is given
     Run(Box<RunArgs>),
+    /// Stay: measure this host once and when something changed, and deliver what is in the spool
+    Daemon(Box<DaemonArgs>),
+    /// Look after reports that are not delivered yet
+    Spool(SpoolArgs),
     /// Print what was detected, and the profile that it gives
     Hardware(HardwareArgs),
 }
@@ -53,15 +61,138 @@ pub struct RunArgs {
     /// What to measure.
     #[command(flatten)]
     pub measure: MeasureArgs,
-    /// Deliver the report to the collector at this URL
-    #[arg(long, value_name = "URL", value_parser = value::collector_url)]
-    pub collector: Option<Url>,
+    /// Where to deliver the report.
+    #[command(flatten)]
+    pub collectors: CollectorArgs,
+    /// What the spool may hold.
+    #[command(flatten)]
+    pub bounds: SpoolBoundsArgs,
+    /// Refuse to measure if something would spoil the run; exit with 3 if it is suspect, with 4 if it is not delivered yet
+    #[arg(long)]
+    pub strict: bool,
+    /// Form and place of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Where reports go.
+#[derive(Args, Clone, Debug)]
+pub struct CollectorArgs {
+    /// Deliver to the collector at this URL; to the next one of several where that fails
+    #[arg(long, value_name = "URL[,URL…]", value_delimiter = ',', value_parser = value::collector_url)]
+    pub collector: Vec<Url>,
     /// Speak plaintext to a collector that is not on this host
     #[arg(long)]
     pub insecure: bool,
-    /// Refuse to measure if something would spoil the run, and exit with 3 if it is suspect
-    #[arg(long)]
-    pub strict: bool,
+}
+
+/// What the spool may hold, its quarantine included.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct SpoolBoundsArgs {
+    /// Bytes that the spool may hold, its quarantine included
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = value::bytes)]
+    pub spool_bytes: u64,
+    /// Reports that the spool may hold, its quarantine included
+    #[arg(long, value_name = "N", default_value_t = limits::SPOOL_FILES, value_parser = value_parser!(u64).range(1..))]
+    pub spool_files: u64,
+}
+
+impl From<SpoolBoundsArgs> for Bounds {
+    fn from(arguments: SpoolBoundsArgs) -> Self {
+        let SpoolBoundsArgs { spool_bytes: bytes, spool_files: files } = arguments;
+        Self { bytes, files }
+    }
+}
+
+/// Flags of `daemon`.
+#[derive(Args, Clone, Debug)]
+pub struct DaemonArgs {
+    /// What to measure.
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+    /// Where to deliver reports.
+    #[command(flatten)]
+    pub collectors: CollectorArgs,
+    /// What the spool may hold.
+    #[command(flatten)]
+    pub bounds: SpoolBoundsArgs,
+    /// Measure again this long after a run, whether anything changed or not
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    pub every: Option<Duration>,
+    /// Put each such run off by up to this long, at random, so that a fleet does not measure all at once
+    #[arg(long, value_name = "DURATION", requires = "every", value_parser = value::duration)]
+    pub jitter: Option<Duration>,
+    /// Measure only at these times of day in UTC, such as 22:00-06:00 or 'sat-sun 00:00-24:00' (repeatable) [default: always]
+    #[arg(long, value_name = "[DAYS ]HH:MM-HH:MM")]
+    pub window: Vec<Window>,
+    /// Begin no run, and end one, while others keep the CPUs busier than this share
+    #[arg(long, value_name = "SHARE", default_value = "0.1", value_parser = whole_share)]
+    pub max_pressure: f64,
+    /// CPU time that all runs of a day (in UTC) may use. A run with the default workloads takes about 10 s of CPU time with 2
+    /// CPUs, and about 230 s with 64
+    #[arg(long, value_name = "TIME[/cpu]", default_value = "60s/cpu")]
+    pub budget: Budget,
+}
+
+impl DaemonArgs {
+    /// What binds every run.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules {
+            windows: self.window.clone(),
+            max_pressure: self.max_pressure,
+            budget: self.budget,
+        }
+    }
+}
+
+/// Flags of `spool`.
+#[derive(Args, Clone, Debug)]
+pub struct SpoolArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SpoolCommand,
+}
+
+/// What can be done with a spool.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SpoolCommand {
+    /// List the reports that wait to be delivered, oldest first
+    List(SpoolListArgs),
+    /// Deliver them now
+    Flush(FlushArgs),
+    /// List the reports that no collector takes, with the reasons, or act on them
+    Quarantine(QuarantineArgs),
+}
+
+/// Flags of `spool list`.
+#[derive(Args, Clone, Debug)]
+pub struct SpoolListArgs {
+    /// Form and place of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Flags of `spool flush`.
+#[derive(Args, Clone, Debug)]
+pub struct FlushArgs {
+    /// Where to deliver.
+    #[command(flatten)]
+    pub collectors: CollectorArgs,
+    /// Try for this long
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = value::duration)]
+    pub max_time: Duration,
+}
+
+/// Flags of `spool quarantine`.
+#[derive(Args, Clone, Debug)]
+pub struct QuarantineArgs {
+    /// Put this report back to be delivered again, such as after an upgrade of the collector; or `all` (repeatable)
+    #[arg(long, value_name = "ID", conflicts_with = "discard")]
+    pub requeue: Vec<String>,
+    /// Remove this report for good, by its name in the list; or `all` (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub discard: Vec<String>,
     /// Form and place of the result.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -181,6 +312,14 @@ fn share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
         _ => Err("must be a number over 0 and below 1, such as 0.01".to_owned()),
+    }
+}
+
+/// A share over 0, and at most 1.
+fn whole_share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("must be a number over 0 and at most 1, such as 0.1".to_owned()),
     }
 }
 

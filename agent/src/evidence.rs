@@ -1,6 +1,7 @@
 //! What the host does while a run goes on, and whether the run's numbers can be trusted for it.
 
 mod moment;
+mod others;
 
 use std::{
     path::Path,
@@ -16,6 +17,7 @@ use fleetmark_proto::{
 use crate::{measure::Measured, scenario::cpu_bound::kernel};
 use moment::Moment;
 pub use moment::{Clock, allowed_cpus, recent_pressure};
+pub use others::Others;
 
 /// What makes a run suspect, and what is found before one. In one place, each with where it comes from.
 pub(crate) mod threshold {
@@ -136,8 +138,9 @@ fn difference(before: Throttling, after: Throttling) -> Throttling {
     }
 }
 
-/// A fixed piece of CPU work, timed on its own.
-fn canary() -> Option<Nanos> {
+/// [`CANARY_ROUNDS`] of the kernel, timed on their own: the fastest of a few, within 10 ms in all.
+#[must_use]
+pub fn canary() -> Option<Nanos> {
     let begin = Instant::now();
     let mut fastest: Option<Nanos> = None;
     for id in 0..CANARIES {

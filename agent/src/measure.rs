@@ -9,7 +9,10 @@ mod child;
 mod conversation;
 mod series;
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
 
 use fleetmark_proto::{
     limits,
@@ -46,6 +49,19 @@ pub struct Measured {
     pub child_life: Duration,
     /// The sum of all samples that they took, cold ones and those of cells that failed later included.
     pub sampled: Duration,
+    /// Why it ended before the plan did, if it did.
+    pub stopped: Option<String>,
+}
+
+impl Measured {
+    /// Whether any sample was taken or any cell failed, so that there is something to tell.
+    #[must_use]
+    pub fn is_something(&self) -> bool {
+        let told = |cell: &Cell| {
+            cell.cold_ns.is_some() || !cell.samples_ns.is_empty() || cell.failure.is_some()
+        };
+        self.cells.iter().any(told)
+    }
 }
 
 /// How far a run has come, told between samples.
@@ -57,23 +73,31 @@ pub struct Progress<'a> {
     pub total: u64,
     /// What is measured next.
     pub next: &'a PlannedCell,
+    /// What the children used for all samples of the plan so far; nothing where the host does not count.
+    pub usage: Usage,
 }
 
-/// Measures a plan. Never fails as a whole: what cannot be measured is a failed cell with its reason.
-pub fn measure(plan: &Plan, program: &Program, between: impl FnMut(Progress<'_>)) -> Measured {
+/// Whether a run goes on; if not, why, for a person.
+pub type Continue = ControlFlow<String>;
+
+/// Measures a plan. Never fails as a whole: what cannot be measured is a failed cell with its reason. `between` is asked
+/// before each sample, and may end the run.
+pub fn measure(
+    plan: &Plan,
+    program: &Program,
+    between: impl FnMut(Progress<'_>) -> Continue,
+) -> Measured {
     let begin = Instant::now();
     let mut sampler = Sampler::new(plan, program);
     let stretches = plan.stretches();
     let total = fleetmark_proto::unit::count(stretches.iter().map(Vec::len).sum());
-    let mut teller = Teller { plan, done: 0, total, between };
-    for index in stretches.into_iter().flatten() {
-        teller.tell(index);
-        sampler.sample(index);
+    let mut steps = Steps { plan, done: 0, total, between };
+    let mut all = stretches.into_iter().flatten();
+    let mut went = all.try_for_each(|index| steps.step(&mut sampler, index));
+    if let (Continue::Continue(()), Some(precision)) = (&went, plan.precision) {
+        went = go_on(plan, precision, begin, &mut sampler, &mut steps);
     }
-    if let Some(precision) = plan.precision {
-        go_on(plan, precision, begin, &mut sampler, &mut teller);
-    }
-    sampler.finish()
+    Measured { stopped: went.break_value(), ..sampler.finish() }
 }
 
 /// Doubles the rounds until every interval is narrow enough, or no time is left for another round.
@@ -82,39 +106,41 @@ fn go_on(
     Precision { target, max_time }: Precision,
     begin: Instant,
     sampler: &mut Sampler<'_>,
-    teller: &mut Teller<'_, impl FnMut(Progress<'_>)>,
-) {
+    steps: &mut Steps<'_, impl FnMut(Progress<'_>) -> Continue>,
+) -> Continue {
     while sampler.is_short_of(target) && sampler.rounds < limits::ROUNDS {
         let next = sampler.rounds.saturating_mul(2).min(limits::ROUNDS);
         let more = u64::from(next - sampler.rounds);
-        teller.total += more * fleetmark_proto::unit::count(plan.cells.len());
+        steps.total += more * fleetmark_proto::unit::count(plan.cells.len());
         for round in sampler.rounds + 1..=next {
             if begin.elapsed() >= max_time {
-                return;
+                return Continue::Continue(());
             }
-            for index in plan.round(round) {
-                teller.tell(index);
-                sampler.sample(index);
-            }
+            // A round that is broken off counts, as its samples are there: a partial run may lack some.
             sampler.rounds = round;
+            plan.round(round).into_iter().try_for_each(|index| steps.step(sampler, index))?;
         }
     }
+    Continue::Continue(())
 }
 
-/// Tells how far a run has come.
-struct Teller<'a, F> {
+/// Takes one sample after the other, and asks before each.
+struct Steps<'a, F> {
     plan: &'a Plan,
     done: u64,
     total: u64,
     between: F,
 }
 
-impl<F: FnMut(Progress<'_>)> Teller<'_, F> {
-    fn tell(&mut self, next: usize) {
-        if let Some(next) = self.plan.cells.get(next) {
-            (self.between)(Progress { done: self.done, total: self.total, next });
+impl<F: FnMut(Progress<'_>) -> Continue> Steps<'_, F> {
+    fn step(&mut self, sampler: &mut Sampler<'_>, index: usize) -> Continue {
+        if let Some(next) = self.plan.cells.get(index) {
+            let usage = sampler.usage.unwrap_or_default();
+            (self.between)(Progress { done: self.done, total: self.total, next, usage })?;
         }
         self.done += 1;
+        sampler.sample(index);
+        Continue::Continue(())
     }
 }
 
@@ -251,6 +277,7 @@ impl<'a> Sampler<'a> {
             blocking_pool_ended: self.blocking_pool_ended,
             child_life: self.child_life,
             sampled: self.sampled,
+            stopped: None,
         }
     }
 }
@@ -330,6 +357,10 @@ mod tests {
     const GOOD: &str =
         r#"echo '{"outcome":{"Ok":{"elapsed_ns":5,"sum":1,"threads":2}},"pool_ended":false}'"#;
 
+    fn go_on_always(_: Progress<'_>) -> Continue {
+        Continue::Continue(())
+    }
+
     fn failures(measured: &Measured) -> Vec<Option<(FailureKind, usize)>> {
         let of = |cell: &Cell| {
             let Failure { kind, .. } = cell.failure.as_ref()?;
@@ -340,7 +371,7 @@ mod tests {
 
     #[test]
     fn cold_samples_stay_apart() {
-        let measured = measure(&plan(3), &child(GOOD), |_| ());
+        let measured = measure(&plan(3), &child(GOOD), go_on_always);
         for cell in &measured.cells {
             assert_eq!(cell.cold_ns, Some(Nanos(5)));
             assert_eq!(cell.samples_ns, [Nanos(5); 3]);
@@ -354,7 +385,7 @@ mod tests {
     #[test]
     fn a_deadline_costs_its_cell_only() {
         let script = format!("if [ $index = 1 ]; then sleep 100; else {GOOD}; fi");
-        let measured = measure(&plan(2), &child(&script), |_| ());
+        let measured = measure(&plan(2), &child(&script), go_on_always);
         assert_eq!(failures(&measured), [None, Some((FailureKind::Deadline, 0))]);
         assert_eq!(measured.cells[0].samples_ns.len(), 2, "a new child measured the rest");
     }
@@ -362,7 +393,7 @@ mod tests {
     #[test]
     fn a_death_costs_its_cell_only() {
         let script = format!("if [ $index = 0 ]; then kill -9 $$; else {GOOD}; fi");
-        let measured = measure(&plan(2), &child(&script), |_| ());
+        let measured = measure(&plan(2), &child(&script), go_on_always);
         assert_eq!(failures(&measured), [Some((FailureKind::ChildDied, 0)), None]);
         let message = &measured.cells[0].failure.as_ref().unwrap().message;
         assert!(message.contains("signal: 9"), "{message}");
@@ -372,13 +403,13 @@ mod tests {
     fn a_wrong_sum_and_nonsense_are_failures() {
         let wrong =
             r#"echo '{"outcome":{"Ok":{"elapsed_ns":5,"sum":2,"threads":2}},"pool_ended":false}'"#;
-        let measured = measure(&plan(1), &child(wrong), |_| ());
+        let measured = measure(&plan(1), &child(wrong), go_on_always);
         assert_eq!(failures(&measured), [Some((FailureKind::WrongChecksum, 0)); 2]);
-        let measured = measure(&plan(1), &child("echo nonsense"), |_| ());
+        let measured = measure(&plan(1), &child("echo nonsense"), go_on_always);
         assert_eq!(failures(&measured), [Some((FailureKind::ChildDied, 0)); 2]);
         let missing = Program::shell("exit 3");
         assert_eq!(
-            failures(&measure(&plan(1), &missing, |_| ())),
+            failures(&measure(&plan(1), &missing, go_on_always)),
             [Some((FailureKind::ChildDied, 0)); 2]
         );
     }
@@ -387,7 +418,7 @@ mod tests {
     fn a_failure_is_told_with_its_words() {
         let refused =
             r#"echo '{"outcome":{"Err":["LimitedThreads","no more"]},"pool_ended":true}'"#;
-        let measured = measure(&plan(1), &child(refused), |_| ());
+        let measured = measure(&plan(1), &child(refused), go_on_always);
         assert_eq!(failures(&measured), [Some((FailureKind::LimitedThreads, 0)); 2]);
         assert!(measured.blocking_pool_ended);
     }
@@ -395,7 +426,27 @@ mod tests {
     #[test]
     fn progress_is_told_between_samples() {
         let mut seen = Vec::new();
-        measure(&plan(1), &child(GOOD), |progress| seen.push((progress.done, progress.total)));
+        measure(&plan(1), &child(GOOD), |progress| {
+            seen.push((progress.done, progress.total));
+            Continue::Continue(())
+        });
         assert_eq!(seen, [(0, 4), (1, 4), (2, 4), (3, 4)]);
+    }
+
+    #[test]
+    fn whoever_is_asked_between_samples_may_end_the_run() {
+        let after = |samples: u64| {
+            measure(&plan(3), &child(GOOD), move |progress| match progress.done {
+                done if done < samples => Continue::Continue(()),
+                _ => Continue::Break("enough".into()),
+            })
+        };
+        let partial = after(5);
+        assert_eq!(partial.stopped.as_deref(), Some("enough"));
+        let taken: Vec<_> = partial.cells.iter().map(|cell| cell.samples_ns.len()).collect();
+        assert_eq!(taken.iter().sum::<usize>(), 3, "five, of which two are cold: {taken:?}");
+        assert!(partial.is_something());
+        assert!(!after(0).is_something());
+        assert_eq!(after(99).stopped, None);
     }
 }

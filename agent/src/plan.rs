@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use fleetmark_proto::{
     limits,
     plan::{Amount, CellKey, Scenario, Spawner, Workload},
+    report::CANARY_ROUNDS,
     series::Pass,
     unit::{Nanos, grouped},
 };
@@ -209,6 +210,17 @@ impl Plan {
         }
     }
 
+    /// The CPU time that all samples and their check will take, told before any is taken; errs on the side of too much.
+    /// `canary` is how long [`CANARY_ROUNDS`] of the kernel take on one core. Rounds that a precision may add are left out.
+    #[must_use]
+    pub fn cpu_time(&self, canary: Nanos) -> Nanos {
+        let rounds = u64::from(self.cold_rounds() + self.rounds);
+        let samples = self.cells.iter().map(|cell| cell.cpu_time(canary).0.saturating_mul(rounds));
+        // Sums are computed once for all spawners of a scenario.
+        let sums = self.cells.iter().map(|cell| cell.kernel_time(canary).0).max().unwrap_or(0);
+        Nanos(samples.fold(sums, u64::saturating_add))
+    }
+
     /// The order of the cells, as indices, in one interleaved round; round 0 is the cold one.
     #[must_use]
     pub fn round(&self, round: u32) -> Vec<usize> {
@@ -263,6 +275,25 @@ impl PlannedCell {
         Self { work: Work { mode, ..self.work }, ..self }
     }
 
+    fn cpu_time(&self, canary: Nanos) -> Nanos {
+        /// Seen on virtual machines: 60 µs to make, run and join a thread, and a tenth of that elsewhere.
+        const THREAD_NS: u64 = 80_000;
+        const TASK_NS: u64 = 10_000;
+        let each = match self.work.spawner {
+            Spawner::Thread => THREAD_NS,
+            Spawner::SpawnBlocking | Spawner::Tokio | Spawner::Rayon => TASK_NS,
+        };
+        let spawning = self.units.saturating_mul(each);
+        Nanos(self.kernel_time(canary).0.saturating_add(spawning))
+    }
+
+    /// What the kernel takes in one sample, on all cores together.
+    fn kernel_time(&self, canary: Nanos) -> Nanos {
+        let Task::CpuBound(rounds) = self.work.task else { return Nanos(0) };
+        let all = u128::from(canary.0) * u128::from(rounds) * u128::from(self.units);
+        Nanos(u64::try_from(all / u128::from(CANARY_ROUNDS)).unwrap_or(u64::MAX))
+    }
+
     /// The checksum that every sample of the cell must have. Takes as long as the cell's own work on all cores.
     #[must_use]
     pub fn expected_sum(&self) -> u64 {
@@ -309,6 +340,20 @@ mod tests {
             units,
             BTreeSet::from([("spawn-overhead", 1_000), ("waiting", 1_000), ("cpu-bound", 24)])
         );
+    }
+
+    #[test]
+    fn what_a_run_costs_is_told_before_it() {
+        // 36 ms of the kernel a unit, as on the machine of the article's second table.
+        let canary = Nanos(360_000);
+        let seconds = |workers| {
+            let plan = Plan::new(&asked(), workers).unwrap();
+            plan.cpu_time(canary).0 / 1_000_000_000
+        };
+        assert_eq!((seconds(2), seconds(64)), (9, 229));
+        let tiny = Asked { rounds: 1, cpu_rounds: 1, spawn_amount: Amount::Units(1), ..asked() };
+        let waiting = Asked { scenarios: vec![Scenario::Waiting], ..tiny };
+        assert_eq!(Plan::new(&waiting, 2).unwrap().cpu_time(canary), Nanos(200_000_000));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One run: looks at the host, measures, looks again, and writes the report. The whole of it, whoever asks.
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use fleetmark_proto::{
     id::ReportId,
@@ -16,10 +16,9 @@ use crate::{
     evidence::{self, Before, Place},
     hardware::{self, Hardware},
     identity::{self, IdentityError},
-    measure::{self, Measured, Program},
-    plan::{Passes, Plan, PlanError},
+    measure::{self, Continue, Measured, Program, Progress},
+    plan::{Passes, PlanError},
     preflight::{RunLock, Seen},
-    progress,
 };
 
 /// Nothing could be measured at all.
@@ -31,6 +30,9 @@ pub enum RunError {
     /// Something would spoil the run, and `--strict` was asked for. Holds the findings.
     #[error("not measured, as --strict asks: {0}")]
     Refused(String),
+    /// It was ended before anything was measured. Holds the reason.
+    #[error("nothing was measured: {0}")]
+    Ended(String),
     /// The host has no identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -39,31 +41,62 @@ pub enum RunError {
     Program(#[source] std::io::Error),
 }
 
-/// Measures this host. Takes as long as the samples do. What would spoil the run is warned of before it begins; if
-/// `strict`, it is a reason not to begin.
+/// What one run is to be.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// What to measure, and in whose name.
+    pub measure: &'a MeasureArgs,
+    /// Where the host's identity is kept.
+    pub state_dir: &'a Path,
+    /// What to do about what would spoil the run.
+    pub findings: Findings,
+    /// Held by the caller until the run is over.
+    pub lock: &'a RunLock,
+}
+
+/// What to do about what would spoil a run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Findings {
+    /// Say it, and measure.
+    Warn,
+    /// Do not measure.
+    Refuse,
+}
+
+/// Measures this host. Takes as long as the samples do. `between` is asked before each sample; where it ends the run, what
+/// was measured until then is a partial run.
 ///
 /// # Errors
 ///
 /// If nothing could be measured at all; a cell that fails is in the report.
-pub fn run(arguments: &MeasureArgs, state_dir: &Path, strict: bool) -> Result<Report, RunError> {
+pub fn run(
+    request: Request<'_>,
+    between: &mut dyn FnMut(Progress<'_>) -> Continue,
+) -> Result<Report, RunError> {
+    let Request { measure: arguments, state_dir, findings, lock } = request;
     let root = Path::new("/");
     let hardware = hardware::detect_live(root);
     let Hardware { facets, system, quota, .. } = hardware.clone();
     let workers = hardware.workers(arguments.workers);
     let asked = arguments.asked();
     let passes = Passes::new(&asked, workers.count)?;
-    let lock = RunLock::take(state_dir);
-    warn(&Seen::look(root, &passes, &lock), strict)?;
+    warn(&Seen::look(root, &passes, lock), findings)?;
     let host = identity::host(root, arguments.host_id.clone(), state_dir)?;
     let program = Program::this().map_err(RunError::Program)?;
 
     let before = Before::look(root, lock.other_run());
     let started_at = Timestamp::now();
-    let mut measured: Vec<Measured> =
-        passes.plans().map(|plan| measure_pass(plan, &program)).collect();
-    let ended_at = Timestamp::now();
+    let begin = Instant::now();
+    let mut measured = measure_passes(&passes, &program, between);
+    // A wall clock that is set meanwhile must not make a run end before it began.
+    let ended_at = started_at + begin.elapsed();
     let evidence = before.after(root, &measured);
-    drop(lock);
+    let partial = measured.last_mut().and_then(|last| last.stopped.take());
+    if let Some(reason) = &partial
+        && !measured.iter().any(Measured::is_something)
+    {
+        return Err(RunError::Ended(reason.clone()));
+    }
 
     let place = Place {
         quota: quota.as_ref().map(|quota| (Millicpus(quota.millicpus), quota.level.as_str())),
@@ -90,15 +123,15 @@ pub fn run(arguments: &MeasureArgs, state_dir: &Path, strict: bool) -> Result<Re
         quality,
         started_at,
         ended_at,
-        partial: None,
+        partial,
         cells: cells.map(|cells| cells.cells).unwrap_or_default(),
         series,
     })
 }
 
-fn warn(seen: &Seen, strict: bool) -> Result<(), RunError> {
+fn warn(seen: &Seen, then: Findings) -> Result<(), RunError> {
     let findings = seen.findings();
-    if strict && !findings.is_empty() {
+    if then == Findings::Refuse && !findings.is_empty() {
         return Err(RunError::Refused(findings.join("; ")));
     }
     for finding in findings {
@@ -107,11 +140,22 @@ fn warn(seen: &Seen, strict: bool) -> Result<(), RunError> {
     Ok(())
 }
 
-fn measure_pass(plan: &Plan, program: &Program) -> Measured {
-    let mut bar = progress::Bar::new();
-    let measured = measure::measure(plan, program, |progress| bar.show(progress));
-    bar.finish();
-    measured
+/// Measures one pass after the other, until one is stopped.
+fn measure_passes(
+    passes: &Passes,
+    program: &Program,
+    between: &mut dyn FnMut(Progress<'_>) -> Continue,
+) -> Vec<Measured> {
+    let mut all: Vec<Measured> = Vec::new();
+    for plan in passes.plans() {
+        let measured = measure::measure(plan, program, &mut *between);
+        let stopped = measured.stopped.is_some();
+        all.push(measured);
+        if stopped {
+            break;
+        }
+    }
+    all
 }
 
 /// The series of all passes but that of the cells, which comes first where it is there.

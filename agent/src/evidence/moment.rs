@@ -108,6 +108,11 @@ impl Clock {
 }
 
 impl Ticks {
+    /// What `/proc/stat` says of the CPUs that this process may use.
+    pub(super) fn usable(root: &Path, stat: &str) -> Option<Self> {
+        Self::parse(stat, &usable(root))
+    }
+
     /// Sums what `/proc/stat` says of these CPUs; of all, where none of them is there. The lines carry the numbers of the
     /// CPUs, as those that are offline have none.
     fn parse(stat: &str, cpus: &BTreeSet<u32>) -> Option<Self> {

@@ -25,6 +25,7 @@ pub fn take_over(arguments: &[OsString]) -> Option<ExitCode> {
 
 fn run() -> ExitCode {
     die_with_parent();
+    die_first();
     meet_allocator();
     // A panic in a unit is told in the line; the terminal belongs to the parent.
     panic::set_hook(Box::new(|_| {}));
@@ -96,6 +97,12 @@ fn meet_allocator() {
 fn die_with_parent() {
     // Where this is refused, the end of standard input still ends the child after its sample.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+}
+
+/// Where memory runs out, the measurement is what the host can best do without. Anybody may raise this number.
+fn die_first() {
+    // A kernel without such a number has no use for it.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
 }
 
 /// Elsewhere the end of standard input ends the child after its sample.

@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops where it fails")]
 
 mod command_line;
+mod daemon;
 mod deploy;
 mod docker;
+mod durability;
 mod end_to_end;
 mod hardware;
 mod help;
+mod kills;
 mod limits;
 mod overlap;
 mod passes;

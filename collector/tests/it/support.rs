@@ -1,7 +1,7 @@
 //! What all of these tests need: both binaries, a collector to talk to, and small workloads.
 
 use std::{
-    env,
+    env, fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -27,6 +27,22 @@ pub(crate) const SMALL: [&str; 12] = [
     "2",
     "--cpu-rounds",
     "5000",
+];
+
+/// Workloads that take next to nothing.
+pub(crate) const TINY: [&str; 12] = [
+    "--rounds",
+    "1",
+    "--spawn-units",
+    "2",
+    "--wait-units",
+    "2",
+    "--wait",
+    "1ms",
+    "--cpu-units",
+    "1",
+    "--cpu-rounds",
+    "1000",
 ];
 
 /// The collector's binary.
@@ -113,7 +129,12 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(store: &str) -> Self {
-        let mut child = command(&collector())
+        Self::start_as(command(&collector()), store)
+    }
+
+    /// The same, of a program that begins like this.
+    pub(crate) fn start_as(mut program: Command, store: &str) -> Self {
+        let mut child = program
             .args(["serve", "--listen", "127.0.0.1:0", "--store", store])
             .stderr(Stdio::piped())
             .spawn()
@@ -129,6 +150,15 @@ impl Serving {
         let address = first.split("listening on ").nth(1).unwrap().split(',').next().unwrap();
         let url = format!("http://{address}");
         Self { child, log, url }
+    }
+
+    /// Asks the only child of what was started to stop, where that is a tool around the collector.
+    pub(crate) fn stop_child(mut self, signal: Signal) {
+        let parent = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+        let child = Pid::from_raw(children.trim().parse().unwrap()).unwrap();
+        kill_process(child, signal).unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Asks the collector to stop; returns how it ended and the rest of its log.

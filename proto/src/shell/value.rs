@@ -55,6 +55,25 @@ pub fn amount(text: &str) -> Result<Amount, String> {
     Ok(wrap(units))
 }
 
+/// A number of bytes: `65536`, `64KiB`, `64MiB` or `1GiB`; at least 2 MiB, as anything that is bounded by it holds reports.
+///
+/// # Errors
+///
+/// If it is not one.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 2 << 20;
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+    let (number, shift) = units
+        .into_iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)))
+        .unwrap_or((text, 0));
+    let number: Option<u64> = number.trim_end().parse().ok();
+    number
+        .and_then(|number| number.checked_mul(1 << shift))
+        .filter(|bytes| *bytes >= LEAST)
+        .ok_or_else(|| "must be a number of bytes, such as 64MiB; at least 2MiB".to_owned())
+}
+
 /// A label, `KEY=VALUE`.
 ///
 /// # Errors
@@ -149,6 +168,16 @@ mod tests {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         assert!(short_duration("25h").is_err());
+    }
+
+    #[test]
+    fn numbers_of_bytes() {
+        assert_eq!(bytes("64MiB"), Ok(64 << 20));
+        assert_eq!(bytes("4 GiB"), Ok(4 << 30));
+        assert_eq!(bytes("2097152"), Ok(2 << 20));
+        for wrong in ["", "64MB", "-1MiB", "1.5GiB", "2047KiB", "18446744073709551615KiB"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

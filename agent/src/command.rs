@@ -1,0 +1,107 @@
+//! The agent's commands: from what was typed to what is printed, and how each ends.
+
+mod daemon;
+mod hardware;
+mod run;
+mod spool;
+
+use std::{
+    error::Error,
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use fleetmark_proto::shell::{self, Exit, output::tell};
+use tokio::runtime::{self, Runtime};
+use url::Url;
+
+pub use run::{conclude, measured};
+
+use crate::{
+    args::{Cli, CollectorArgs, Command},
+    delivery::{self, Courier},
+    run::RunError,
+    spool::Spool,
+};
+
+/// Does what was typed.
+pub(crate) fn obey(cli: Cli) -> Result<Exit, Stopped> {
+    let state_dir = &cli.global.state_dir;
+    match cli.command {
+        Command::Run(arguments) => run::run(&arguments, state_dir),
+        Command::Daemon(arguments) => daemon::daemon(*arguments, state_dir),
+        Command::Spool(arguments) => spool::spool(&arguments, state_dir),
+        Command::Hardware(arguments) => hardware::hardware(&arguments),
+    }
+}
+
+/// A command that ended early, with the one line that says why.
+#[derive(Debug)]
+pub struct Stopped {
+    exit: Exit,
+    line: String,
+}
+
+impl Stopped {
+    /// What was typed cannot be done.
+    #[must_use]
+    pub fn usage(error: &(dyn Error + 'static)) -> Self {
+        Self { exit: Exit::Usage, line: shell::one_line(error) }
+    }
+
+    /// Says it on standard error.
+    #[must_use]
+    pub fn tell(self) -> Exit {
+        tell(fmt::from_fn(|f| write!(f, "error: {}", self.line)));
+        self.exit
+    }
+}
+
+impl<E: Error + 'static> From<E> for Stopped {
+    fn from(error: E) -> Self {
+        Self { exit: Exit::Failed, line: shell::one_line(&error) }
+    }
+}
+
+/// A plan that cannot be is wrong usage; all else has failed.
+#[must_use]
+pub fn run_error(error: RunError) -> Stopped {
+    match error {
+        RunError::Plan(error) => Stopped::usage(&error),
+        error @ RunError::Refused(_) => {
+            Stopped { exit: Exit::Suspect, line: shell::one_line(&error) }
+        }
+        error => Stopped::from(error),
+    }
+}
+
+/// Where the agent's spool lies.
+fn spool_folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("agent").join("spool")
+}
+
+/// The collectors that were named, each allowed.
+fn collectors(arguments: &CollectorArgs) -> Result<Vec<Url>, Stopped> {
+    for url in &arguments.collector {
+        delivery::check(url, arguments.insecure).map_err(|error| Stopped::usage(&error))?;
+    }
+    Ok(arguments.collector.clone())
+}
+
+/// The same, of which there must be one.
+fn some_collectors(arguments: &CollectorArgs) -> Result<Vec<Url>, Stopped> {
+    match collectors(arguments)? {
+        none if none.is_empty() => Err(Stopped::usage(&delivery::DeliveryError::NoCollector)),
+        some => Ok(some),
+    }
+}
+
+/// Delivers from the spool, and says on standard error what an operator should hear.
+fn courier(collectors: Vec<Url>, spool: Spool) -> Courier {
+    Courier::new(collectors, spool, |event| tell(event))
+}
+
+/// The thread that waits for the network has no need of others.
+fn runtime() -> io::Result<Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build()
+}

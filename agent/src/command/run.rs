@@ -1,0 +1,89 @@
+//! `run`.
+
+use std::path::Path;
+
+use fleetmark_proto::{
+    convert::{Encoded, Outcome},
+    limits,
+    report::Report,
+    shell::{Exit, output::tell},
+};
+
+use super::{Stopped, collectors, courier, run_error, runtime, spool_folder};
+use crate::{
+    args::{MeasureArgs, RunArgs},
+    delivery::Flushed,
+    measure::Continue,
+    preflight::RunLock,
+    progress::Bar,
+    render,
+    run::{self, Findings, Request, RunError},
+    spool::Spool,
+};
+
+pub(super) fn run(arguments: &RunArgs, state_dir: &Path) -> Result<Exit, Stopped> {
+    let collectors = collectors(&arguments.collectors)?;
+    let findings = if arguments.strict { Findings::Refuse } else { Findings::Warn };
+    // Without a collector the result is what is printed: a spool that nobody empties would only fill up.
+    let room = match collectors.is_empty() {
+        true => None,
+        false => {
+            let spool = Spool::open(&spool_folder(state_dir), arguments.bounds.into())?;
+            Some((spool.reserve()?, spool))
+        }
+    };
+    let report = measured(&arguments.measure, state_dir, findings).map_err(run_error)?;
+    let spooled = room.map(|(room, spool)| room.commit(&Encoded::new(&report)).map(|()| spool));
+    arguments.output.write(&render::report(&report, arguments.output.format)?)?;
+    // Only now: what was measured is printed even where it cannot be kept.
+    let Some(spool) = spooled.transpose()? else {
+        return Ok(conclude(&report, arguments.strict, None));
+    };
+    let mut courier = courier(collectors, spool);
+    let flushed = runtime()?.block_on(courier.flush(Some(report.id), limits::DELIVERY));
+    Ok(conclude(&report, arguments.strict, Some(&flushed)))
+}
+
+/// Measures this host, with progress on a terminal.
+///
+/// # Errors
+///
+/// If nothing could be measured at all; a cell that fails is in the report.
+pub fn measured(
+    arguments: &MeasureArgs,
+    state_dir: &Path,
+    findings: Findings,
+) -> Result<Report, RunError> {
+    let lock = RunLock::take(state_dir);
+    let mut bar = Bar::new();
+    let request = Request { measure: arguments, state_dir, findings, lock: &lock };
+    let report = run::run(request, &mut |progress| {
+        bar.show(progress);
+        Continue::Continue(())
+    });
+    bar.finish();
+    report
+}
+
+/// How a command ends that measured a report and perhaps delivered it. Says what went wrong, on standard error.
+pub fn conclude(report: &Report, strict: bool, flushed: Option<&Flushed>) -> Exit {
+    let mut exits = vec![Exit::Success];
+    if !report.is_whole() {
+        exits.push(Exit::Failed);
+    }
+    if strict && !report.quality.is_clean() {
+        tell(format_args!("error: the run is suspect: {}", report.quality.reasons.join("; ")));
+        exits.push(Exit::Suspect);
+    }
+    if let Some(flushed) = flushed {
+        match &flushed.first {
+            Some(Ok(Outcome::Stored | Outcome::Duplicate)) => {}
+            Some(Ok(Outcome::Conflict(_) | Outcome::Rejected(_))) => exits.push(Exit::Failed),
+            Some(Err(_)) | None => {
+                tell(flushed);
+                exits.extend(strict.then_some(Exit::Undelivered));
+            }
+        }
+    }
+    exits.into_iter().min().unwrap_or(Exit::Success)
+}

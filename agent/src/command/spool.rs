@@ -1,0 +1,104 @@
+//! `spool list`, `spool flush` and `spool quarantine`.
+
+use std::path::Path;
+
+use fleetmark_proto::{
+    id::ReportId,
+    shell::{Exit, output::tell},
+};
+
+use super::{Stopped, courier, runtime, some_collectors, spool_folder};
+use crate::{
+    args::{FlushArgs, QuarantineArgs, SpoolArgs, SpoolCommand, SpoolListArgs},
+    render,
+    spool::{Bounds, Quarantined, Spool, SpoolError},
+};
+
+/// What was named is not in quarantine.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no report {0} in quarantine; `fleetmark-agent spool quarantine` lists those that are")]
+struct NotThere(String);
+
+pub(super) fn spool(arguments: &SpoolArgs, state_dir: &Path) -> Result<Exit, Stopped> {
+    match &arguments.command {
+        SpoolCommand::List(arguments) => list(arguments, state_dir),
+        SpoolCommand::Flush(arguments) => flush(arguments, state_dir),
+        SpoolCommand::Quarantine(arguments) => quarantine(arguments, state_dir),
+    }
+}
+
+/// The spool, if there is one. What it may hold matters to those who add to it only.
+fn existing(state_dir: &Path) -> Result<Option<Spool>, SpoolError> {
+    Spool::open_existing(&spool_folder(state_dir), Bounds::default())
+}
+
+fn list(arguments: &SpoolListArgs, state_dir: &Path) -> Result<Exit, Stopped> {
+    let entries = match existing(state_dir)? {
+        Some(spool) => spool.list()?,
+        None => Vec::new(),
+    };
+    arguments.output.write(&render::waiting(&entries, arguments.output.format)?)?;
+    Ok(Exit::Success)
+}
+
+fn flush(arguments: &FlushArgs, state_dir: &Path) -> Result<Exit, Stopped> {
+    let collectors = some_collectors(&arguments.collectors)?;
+    let Some(spool) = existing(state_dir)? else {
+        tell("the spool is empty");
+        return Ok(Exit::Success);
+    };
+    let mut courier = courier(collectors, spool);
+    let flushed = runtime()?.block_on(courier.flush(None, arguments.max_time));
+    tell(&flushed);
+    Ok(if flushed.left == 0 && flushed.quarantined == 0 { Exit::Success } else { Exit::Failed })
+}
+
+fn quarantine(arguments: &QuarantineArgs, state_dir: &Path) -> Result<Exit, Stopped> {
+    let QuarantineArgs { requeue, discard, output } = arguments;
+    let spool = existing(state_dir)?;
+    let records = match &spool {
+        Some(spool) => spool.quarantined()?,
+        None => Vec::new(),
+    };
+    let Some(spool) = spool.filter(|_| !(requeue.is_empty() && discard.is_empty())) else {
+        if let Some(name) = requeue.iter().chain(discard).find(|name| *name != ALL) {
+            return Err(NotThere(name.clone()).into());
+        }
+        output.write(&render::quarantined(&records, output.format)?)?;
+        return Ok(Exit::Success);
+    };
+    for record in chosen(&records, requeue)? {
+        match record.id {
+            Some(id) if spool.requeue(id)? => tell(format_args!("{id} waits to be delivered again")),
+            _ => tell(format_args!("{} cannot be delivered: {}", record.name, record.reason)),
+        }
+    }
+    for record in chosen(&records, discard)? {
+        if spool.discard(&record.name)? {
+            tell(format_args!("{} is gone for good", record.name));
+        }
+    }
+    Ok(Exit::Success)
+}
+
+const ALL: &str = "all";
+
+/// The records that are meant: all of them, or those of this id or name.
+fn chosen<'a>(
+    records: &'a [Quarantined],
+    wanted: &[String],
+) -> Result<Vec<&'a Quarantined>, NotThere> {
+    if wanted.iter().any(|wanted| wanted == ALL) {
+        return Ok(records.iter().collect());
+    }
+    let is = |record: &Quarantined, wanted: &str| {
+        record.name == wanted || record.id.as_ref().map(ReportId::to_string).as_deref() == Some(wanted)
+    };
+    wanted
+        .iter()
+        .map(|wanted| {
+            let found = records.iter().find(|record| is(record, wanted));
+            found.ok_or_else(|| NotThere(wanted.clone()))
+        })
+        .collect()
+}

@@ -1,0 +1,149 @@
+//! What of a host was measured last, kept so that a daemon that is started again knows whether anything is new.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use fleetmark_proto::{
+    id::HostId,
+    report::{Build, Report},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What a measurement stands for: where any of it changes, the host is measured again.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Subject {
+    /// Release of the kernel.
+    pub kernel: Option<String>,
+    /// Revision of the CPU's microcode.
+    pub microcode: Option<String>,
+    /// What is measured with; of it, the part that keys medians.
+    pub build: String,
+    /// Id of the hardware profile.
+    pub profile: String,
+}
+
+impl Subject {
+    /// What this host is with this build.
+    #[must_use]
+    pub fn new(system: &fleetmark_proto::report::System, build: &Build, profile: &str) -> Self {
+        Self {
+            kernel: system.kernel.clone(),
+            microcode: system.microcode.clone(),
+            build: build.key(),
+            profile: profile.to_owned(),
+        }
+    }
+
+    /// The parts in which this differs from what was measured before.
+    #[must_use]
+    pub fn changes(&self, before: &Self) -> Vec<&'static str> {
+        let Self { kernel, microcode, build, profile } = self;
+        [
+            ("kernel", *kernel != before.kernel),
+            ("microcode", *microcode != before.microcode),
+            ("build", *build != before.build),
+            ("profile", *profile != before.profile),
+        ]
+        .into_iter()
+        .filter_map(|(name, changed)| changed.then_some(name))
+        .collect()
+    }
+}
+
+/// The last whole run.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Last {
+    /// What was measured.
+    pub subject: Subject,
+    /// When it ended, by this host's clock.
+    pub ended_at: Timestamp,
+}
+
+impl Last {
+    /// What a report says was measured.
+    #[must_use]
+    pub fn of(report: &Report) -> Self {
+        let profile = report.profile.id.as_str();
+        let subject = Subject::new(&report.system, &report.build, profile);
+        Self { subject, ended_at: report.ended_at }
+    }
+}
+
+/// The file in which the last run of one host is kept. Two daemons may share a folder under two host ids.
+#[derive(Clone, Debug)]
+pub struct Record {
+    path: PathBuf,
+}
+
+impl Record {
+    /// The record of this host; it need not be there.
+    #[must_use]
+    pub fn new(state_dir: &Path, host: &HostId) -> Self {
+        Self { path: state_dir.join("agent").join("measured").join(format!("{host}.json")) }
+    }
+
+    /// What was measured last; `None` if nothing was, or if the file cannot be read, as measuring once too often is the
+    /// lesser evil.
+    #[must_use]
+    pub fn read(&self) -> Option<Last> {
+        serde_json::from_slice(&fs::read(&self.path).ok()?).ok()
+    }
+
+    /// Keeps what was measured last.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn write(&self, last: &Last) -> io::Result<()> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(&serde_json::to_vec(last)?)?;
+        file.as_file().sync_all()?;
+        file.persist(&self.path).map_err(|error| error.error)?;
+        fs::File::open(folder)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject() -> Subject {
+        Subject {
+            kernel: Some("6.18".into()),
+            microcode: None,
+            build: "meter 1".into(),
+            profile: "0123456789ab".into(),
+        }
+    }
+
+    #[test]
+    fn changes_are_named() {
+        assert_eq!(subject().changes(&subject()), [""; 0]);
+        let other = Subject {
+            kernel: Some("6.19".into()),
+            microcode: Some("0x1".into()),
+            build: "meter 2".into(),
+            profile: "ba9876543210".into(),
+        };
+        assert_eq!(other.changes(&subject()), ["kernel", "microcode", "build", "profile"]);
+    }
+
+    #[test]
+    fn a_record_is_of_one_host_and_outlives_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = |host: &str| Record::new(folder.path(), &host.parse().unwrap());
+        assert_eq!(record("a").read(), None);
+        let last = Last { subject: subject(), ended_at: Timestamp::now() };
+        record("a").write(&last).unwrap();
+        assert_eq!(record("a").read(), Some(last));
+        assert_eq!(record("..").read(), None);
+        fs::write(&record("a").path, "{").unwrap();
+        assert_eq!(record("a").read(), None);
+    }
+}

@@ -1,0 +1,275 @@
+//! What binds every run of a daemon: windows, pressure, a budget of CPU time, a pause file. Asked before a run and again
+//! before each of its samples, so that a benchmark is never what hurts production.
+
+mod budget;
+mod window;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use fleetmark_proto::{report::Usage, unit::Nanos};
+use jiff::Timestamp;
+
+pub use budget::{Budget, Ledger};
+pub use window::Window;
+
+use crate::{
+    evidence::{self, Others},
+    measure::{Continue, Progress},
+    usage,
+};
+
+/// How often what others use is looked at during a run: ticks of 10 ms say nothing about less.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// How often what was used is written down during a run. So much at most is forgotten by a daemon that is killed.
+const WRITE_EVERY: Duration = Duration::from_secs(5);
+
+/// What the owner allows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// When to measure; always, if there are none.
+    pub windows: Vec<Window>,
+    /// How busy others may keep the CPUs, as a share from 0 to 1.
+    pub max_pressure: f64,
+    /// How much CPU time all runs of a day may use.
+    pub budget: Budget,
+}
+
+/// Why no run may begin, or why one must end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Held {
+    /// The owner says so by a file.
+    Paused(PathBuf),
+    /// It is not the time.
+    Window(Vec<Window>),
+    /// Others need the CPUs.
+    Pressure {
+        /// How busy they keep them.
+        seen: f64,
+        /// How busy they may.
+        max: f64,
+    },
+    /// What is left of today's CPU time does not suffice.
+    Budget {
+        /// What is left.
+        left: Nanos,
+        /// What a run takes, as far as can be told before.
+        needed: Nanos,
+    },
+    /// No day's CPU time ever suffices.
+    TooDear {
+        /// What a day has.
+        budget: Nanos,
+        /// What a run takes, as far as can be told before.
+        needed: Nanos,
+    },
+}
+
+impl Held {
+    /// Whether this is the same kind of reason, whatever its numbers.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Paused(file) => write!(f, "{} is there; remove it to go on", file.display()),
+            Self::Window(windows) => {
+                let windows: Vec<String> = windows.iter().map(Window::to_string).collect();
+                write!(f, "outside of --window {}", windows.join(" and "))
+            }
+            Self::Pressure { seen, max } => write!(
+                f,
+                "others keep the CPUs busy by {:.0}%, more than the {:.0}% of --max-pressure",
+                seen * 100.0,
+                max * 100.0
+            ),
+            Self::Budget { left, needed } => write!(
+                f,
+                "a run takes about {needed} of CPU time, and {left} are left of today's --budget; the next day begins at 00:00 UTC"
+            ),
+            Self::TooDear { budget, needed } => write!(
+                f,
+                "a run takes about {needed} of CPU time, and --budget allows {budget} a day: raise it, or ask for less work"
+            ),
+        }
+    }
+}
+
+/// Keeps to the rules.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    rules: Rules,
+    pause: PathBuf,
+    ledger: Ledger,
+    usable_cpus: u32,
+}
+
+impl Guard {
+    /// A guard of the runs that share this state folder, on a host with so many usable CPUs.
+    #[must_use]
+    pub fn new(rules: Rules, state_dir: &Path, usable_cpus: u32) -> Self {
+        let ledger = Ledger::new(state_dir);
+        Self { rules, pause: state_dir.join("pause"), ledger, usable_cpus }
+    }
+
+    /// Why no run that takes about this much CPU time may begin. `pressure` is how busy others keep the CPUs, where that
+    /// is known.
+    #[must_use]
+    pub fn before(&self, now: Timestamp, needed: Nanos, pressure: Option<f64>) -> Option<Held> {
+        let budget = self.rules.budget.of(self.usable_cpus);
+        let left = Nanos(budget.0.saturating_sub(self.ledger.used(now).0));
+        self.told_to_wait(now).or_else(|| {
+            if needed > budget {
+                return Some(Held::TooDear { budget, needed });
+            }
+            if needed > left {
+                return Some(Held::Budget { left, needed });
+            }
+            self.too_busy(pressure?)
+        })
+    }
+
+    /// A watch over one run, which is about to begin. It stops the run once `stop` is set, too.
+    #[must_use]
+    pub fn watch<'a>(&'a self, stop: &'a Arc<AtomicBool>, root: &'a Path) -> Watch<'a> {
+        Watch {
+            guard: self,
+            stop,
+            root,
+            used_before: self.ledger.used(Timestamp::now()),
+            parent_before: own_cpu_time(),
+            earlier_passes: Nanos(0),
+            this_pass: Nanos(0),
+            others: Others::look(root, Nanos(0)),
+            looked: Instant::now(),
+            written: Instant::now(),
+        }
+    }
+
+    fn told_to_wait(&self, now: Timestamp) -> Option<Held> {
+        if self.pause.exists() {
+            return Some(Held::Paused(self.pause.clone()));
+        }
+        let windows = &self.rules.windows;
+        let open = windows.is_empty() || windows.iter().any(|window| window.is_open(now));
+        (!open).then(|| Held::Window(windows.clone()))
+    }
+
+    fn too_busy(&self, seen: f64) -> Option<Held> {
+        let max = self.rules.max_pressure;
+        (seen > max).then_some(Held::Pressure { seen, max })
+    }
+}
+
+/// Watches over one run, between its samples.
+#[derive(Debug)]
+pub struct Watch<'a> {
+    guard: &'a Guard,
+    stop: &'a Arc<AtomicBool>,
+    root: &'a Path,
+    used_before: Nanos,
+    parent_before: Nanos,
+    earlier_passes: Nanos,
+    this_pass: Nanos,
+    others: Option<Others>,
+    looked: Instant,
+    written: Instant,
+}
+
+impl Watch<'_> {
+    /// Whether the run goes on.
+    pub fn between(&mut self, progress: &Progress<'_>) -> Continue {
+        if progress.done == 0 {
+            // The children of each pass count from nothing.
+            self.earlier_passes = Nanos(self.earlier_passes.0.saturating_add(self.this_pass.0));
+        }
+        self.this_pass = cpu_time(progress.usage);
+        if self.stop.load(Ordering::Relaxed) {
+            return Continue::Break("the daemon was told to end".to_owned());
+        }
+        match self.held(Timestamp::now()) {
+            Some(held) => Continue::Break(held.to_string()),
+            None => Continue::Continue(()),
+        }
+    }
+
+    fn held(&mut self, now: Timestamp) -> Option<Held> {
+        let used = self.used();
+        if self.written.elapsed() >= WRITE_EVERY {
+            self.written = Instant::now();
+            // A ledger that cannot be written is told of at the end of the run.
+            let _ = self.guard.ledger.write(now, self.total());
+        }
+        let waits = self.guard.told_to_wait(now);
+        if waits.is_some() {
+            return waits;
+        }
+        let budget = self.guard.rules.budget.of(self.guard.usable_cpus);
+        if self.total() > budget {
+            return Some(Held::Budget { left: Nanos(0), needed: used });
+        }
+        if self.looked.elapsed() < LOOK_EVERY {
+            return None;
+        }
+        self.looked = Instant::now();
+        let run = Nanos(self.earlier_passes.0.saturating_add(self.this_pass.0));
+        let share = self.others.as_mut().and_then(|others| others.share_since(self.root, run))?;
+        self.guard.too_busy(share)
+    }
+
+    /// What this run has used so far: the children for their samples, and this process.
+    fn used(&self) -> Nanos {
+        let parent = own_cpu_time().0.saturating_sub(self.parent_before.0);
+        let children = self.earlier_passes.0.saturating_add(self.this_pass.0);
+        Nanos(parent.saturating_add(children))
+    }
+
+    fn total(&self) -> Nanos {
+        Nanos(self.used_before.0.saturating_add(self.used().0))
+    }
+
+    /// Writes down what the run used, `usage` being that of all its samples, and tells how much that is.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn end(mut self, usage: Option<Usage>) -> std::io::Result<Nanos> {
+        if let Some(usage) = usage {
+            self.earlier_passes = Nanos(0);
+            self.this_pass = cpu_time(usage);
+        }
+        self.guard.ledger.write(Timestamp::now(), self.total())?;
+        Ok(self.used())
+    }
+}
+
+/// How busy others keep the CPUs, 0 to 1, before a run: the share of the last ten seconds in which some thread waited for
+/// a CPU; where the kernel does not tell, the share of the CPUs that were busy in the second that this takes.
+pub async fn pressure(root: &Path) -> Option<f64> {
+    const A_SECOND: Duration = Duration::from_secs(1);
+    if let Some(pressure) = evidence::recent_pressure(root) {
+        return Some(pressure);
+    }
+    let mut others = Others::look(root, Nanos(0))?;
+    tokio::time::sleep(A_SECOND).await;
+    others.share_since(root, Nanos(0))
+}
+
+fn cpu_time(usage: Usage) -> Nanos {
+    Nanos(usage.user_ns.0.saturating_add(usage.system_ns.0))
+}
+
+fn own_cpu_time() -> Nanos {
+    usage::own().map_or(Nanos(0), |counted| counted.cpu_time())
+}
