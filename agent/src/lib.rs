@@ -14,6 +14,7 @@ pub mod render;
 pub mod run;
 pub mod scenario;
 pub mod spawner;
+pub mod spool;
 pub mod usage;
 
 use std::{error::Error, ffi::OsString, fmt, path::Path};
