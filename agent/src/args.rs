@@ -138,11 +138,7 @@ impl DaemonArgs {
     /// What binds every run.
     #[must_use]
     pub fn rules(&self) -> Rules {
-        Rules {
-            windows: self.window.clone(),
-            max_pressure: self.max_pressure,
-            budget: self.budget,
-        }
+        Rules { windows: self.window.clone(), max_pressure: self.max_pressure, budget: self.budget }
     }
 }
 

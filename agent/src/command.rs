@@ -19,7 +19,7 @@ pub use run::{conclude, measured};
 
 use crate::{
     args::{Cli, CollectorArgs, Command},
-    delivery::{self, Courier},
+    delivery::{self, Courier, Pace},
     run::RunError,
     spool::Spool,
 };
@@ -98,7 +98,7 @@ fn some_collectors(arguments: &CollectorArgs) -> Result<Vec<Url>, Stopped> {
 
 /// Delivers from the spool, and says on standard error what an operator should hear.
 fn courier(collectors: Vec<Url>, spool: Spool) -> Courier {
-    Courier::new(collectors, spool, |event| tell(event))
+    Courier::new(collectors, spool, Pace::default(), tell)
 }
 
 /// The thread that waits for the network has no need of others.

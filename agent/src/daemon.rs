@@ -29,7 +29,7 @@ use fleetmark_proto::{
 use jiff::Timestamp;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{Notify, watch},
+    sync::{Notify, oneshot},
     task::JoinError,
     time::{sleep, timeout},
 };
@@ -109,7 +109,8 @@ pub async fn stay(
     tell("watching this host; SIGTERM ends it");
     loop {
         notify::status("idle");
-        let Some(ready) = idle(&mut planner, &mut courier, &wake, &mut signals, &mut watchdog).await
+        let Some(ready) =
+            idle(&mut planner, &mut courier, &wake, &mut signals, &mut watchdog).await
         else {
             break;
         };
@@ -133,8 +134,11 @@ async fn idle(
     signals: &mut Signals,
     watchdog: &mut Watchdog,
 ) -> Option<Ready> {
-    let (quiesce, quiet) = watch::channel(false);
-    let delivery = courier.stay(wake, quiet);
+    let (quiesce, quiet) = oneshot::channel::<()>();
+    let delivery = courier.stay(wake, async {
+        // A sender that is gone says the same.
+        let _ = quiet.await;
+    });
     tokio::pin!(delivery);
     let on_and_on = async {
         tokio::join!(&mut delivery, watchdog.ping_on());
@@ -145,8 +149,7 @@ async fn idle(
         ready = planner.ready() => Some(ready),
         never = on_and_on => match never {},
     };
-    // The delivery holds the other end.
-    let _ = quiesce.send(true);
+    drop(quiesce);
     let patience = if next.is_some() { CALLS_BEFORE_RUN } else { CALLS_BEFORE_END };
     // A call that is cut off is made again later; the collector knows its reports by their ids.
     let _ = timeout(patience, &mut delivery).await;
@@ -274,8 +277,11 @@ impl Planner {
     async fn allowed(&mut self, why: Why) -> Ready {
         let found = hardware::detect_live(Path::new("/"));
         let needed = self.cpu_time(found.workers(self.settings.measure.workers).count);
-        let guard =
-            Guard::new(self.settings.rules.clone(), &self.settings.state_dir, found.facets.usable_cpus);
+        let guard = Guard::new(
+            self.settings.rules.clone(),
+            &self.settings.state_dir,
+            found.facets.usable_cpus,
+        );
         loop {
             match self.may_begin(&guard, needed).await {
                 Ok((lock, room)) => {
@@ -355,7 +361,9 @@ impl Planner {
             });
             let usage = ran.as_ref().ok().and_then(|report| report.evidence.usage);
             if let Err(error) = watch.end(usage) {
-                tell(format_args!("warning: cannot write down the CPU time that was used: {error}"));
+                tell(format_args!(
+                    "warning: cannot write down the CPU time that was used: {error}"
+                ));
             }
             let report = ran?;
             keep(&report, room)?;
@@ -414,5 +422,7 @@ fn keep(report: &Report, room: Reservation) -> Result<(), SpoolError> {
 fn share_of(time: Duration) -> Duration {
     let bits = uuid::Uuid::new_v4().as_u64_pair().1;
     // 32 random bits as a fraction.
-    time.mul_f64(f64::from(u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(0)) / f64::from(u32::MAX))
+    time.mul_f64(
+        f64::from(u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(0)) / f64::from(u32::MAX),
+    )
 }

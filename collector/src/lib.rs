@@ -15,7 +15,11 @@ mod testing;
 
 use std::{ffi::OsString, io, time::Duration};
 
-use fleetmark_agent::{Stopped, args::GlobalArgs, conclude, run_error};
+use fleetmark_agent::{
+    args::GlobalArgs,
+    command::{Stopped, conclude, run_error},
+    run::Findings,
+};
 use fleetmark_proto::shell::{
     Exit, config,
     output::{Format, OutputArgs, tell},
@@ -74,13 +78,12 @@ async fn obey(cli: Cli) -> Result<Exit, Stopped> {
 async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stopped> {
     let LocalArgs { measure, store, strict, output } = arguments;
     let store = store::open(&store.store, Mode::Write).await?;
-    let Local { report, delivery, url } =
-        local::local(measure, &global.state_dir, strict, store.clone()).await.map_err(|error| {
-            match error {
-                LocalError::Run(error) => run_error(error),
-                error => Stopped::from(error),
-            }
-        })?;
+    let findings = if strict { Findings::Refuse } else { Findings::Warn };
+    let local = local::local(measure, &global.state_dir, findings, store.clone()).await;
+    let Local { report, flushed } = local.map_err(|error| match error {
+        LocalError::Run(error) => run_error(error),
+        error => Stopped::from(error),
+    })?;
     // This host's own profile is shown whatever else is in the store, and whatever its run's quality.
     let filter = Filter {
         profile: vec![report.profile.id.to_string()],
@@ -94,7 +97,7 @@ async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stoppe
     if !report.quality.is_clean() && !strict {
         tell(format_args!("suspect: {}", report.quality.reasons.join("; ")));
     }
-    Ok(conclude(&report, strict, Some((&url, &delivery))))
+    Ok(conclude(&report, strict, Some(&flushed)))
 }
 
 async fn serve(arguments: ServeArgs) -> Result<Exit, Stopped> {

@@ -4,12 +4,16 @@ use std::{path::Path, sync::Arc};
 
 use fleetmark_agent::{
     args::MeasureArgs,
-    delivery::{self, DeliveryError},
-    run::{self, RunError},
+    command::measured,
+    delivery::{Courier, Event, Flushed, Pace},
+    run::{Findings, RunError},
+    spool::{Bounds, Spool, SpoolError},
 };
 use fleetmark_proto::{
     convert::{Encoded, Outcome},
+    limits,
     report::Report,
+    shell::output::tell,
 };
 use tokio::{net::TcpListener, sync::oneshot};
 use url::Url;
@@ -25,6 +29,9 @@ pub enum LocalError {
     /// Nothing could be measured.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The report could not be kept.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The embedded collector failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -42,9 +49,7 @@ pub struct Local {
     /// What was measured.
     pub report: Report,
     /// What the embedded collector said of it.
-    pub delivery: Result<Outcome, DeliveryError>,
-    /// Where it listened.
-    pub url: Url,
+    pub flushed: Flushed,
 }
 
 /// Measures this host, with an embedded collector that is there before and idle while samples are taken.
@@ -55,7 +60,7 @@ pub struct Local {
 pub async fn local(
     arguments: MeasureArgs,
     state_dir: &Path,
-    strict: bool,
+    findings: Findings,
     store: Arc<dyn Store>,
 ) -> Result<Local, LocalError> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(LocalError::Listen)?;
@@ -69,12 +74,24 @@ pub async fn local(
     };
     let collector = tokio::spawn(server::serve(listener, store, shutdown));
 
+    // A spool of its own: what waits in the agent's is for the fleet's collector.
+    let spool = Spool::open(&state_dir.join("collector").join("local"), Bounds::default())?;
+    let room = spool.reserve()?;
     let state_dir = state_dir.to_owned();
-    let report =
-        tokio::task::spawn_blocking(move || run::run(&arguments, &state_dir, strict)).await??;
-    let encoded = Encoded::new(&report);
-    let delivery = delivery::deliver(&url, &encoded).await;
+    let report = tokio::task::spawn_blocking(move || {
+        let report = measured(&arguments, &state_dir, findings)?;
+        room.commit(&Encoded::new(&report))?;
+        Ok::<Report, LocalError>(report)
+    })
+    .await??;
+    // That the embedded collector takes a report is news only where it does not.
+    let outlet = |event| match event {
+        Event::Answered { outcome: Outcome::Stored | Outcome::Duplicate, .. } => {}
+        event => tell(event),
+    };
+    let mut courier = Courier::new(vec![url], spool, Pace::default(), outlet);
+    let flushed = courier.flush(Some(report.id), limits::DELIVERY).await;
     drop(stop);
     collector.await??;
-    Ok(Local { report, delivery, url })
+    Ok(Local { report, flushed })
 }

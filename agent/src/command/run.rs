@@ -12,7 +12,7 @@ use fleetmark_proto::{
 use super::{Stopped, collectors, courier, run_error, runtime, spool_folder};
 use crate::{
     args::{MeasureArgs, RunArgs},
-    delivery::Flushed,
+    delivery::{Fate, Flushed},
     measure::Continue,
     preflight::RunLock,
     progress::Bar,
@@ -77,10 +77,16 @@ pub fn conclude(report: &Report, strict: bool, flushed: Option<&Flushed>) -> Exi
     }
     if let Some(flushed) = flushed {
         match &flushed.first {
-            Some(Ok(Outcome::Stored | Outcome::Duplicate)) => {}
-            Some(Ok(Outcome::Conflict(_) | Outcome::Rejected(_))) => exits.push(Exit::Failed),
-            Some(Err(_)) | None => {
-                tell(flushed);
+            Some(
+                Fate::Answered { outcome: Outcome::Stored | Outcome::Duplicate, .. }
+                | Fate::Elsewhere,
+            ) => {}
+            Some(Fate::Answered { .. } | Fate::SetAside(_)) => exits.push(Exit::Failed),
+            Some(Fate::Waiting) | None => {
+                tell(format_args!(
+                    "not delivered yet, and kept in the spool: {}; the next run delivers it, or `fleetmark-agent spool flush`",
+                    flushed.why()
+                ));
                 exits.extend(strict.then_some(Exit::Undelivered));
             }
         }

@@ -10,13 +10,16 @@ use fleetmark_proto::{
 use super::{Stopped, courier, runtime, some_collectors, spool_folder};
 use crate::{
     args::{FlushArgs, QuarantineArgs, SpoolArgs, SpoolCommand, SpoolListArgs},
+    delivery::Flushed,
     render,
     spool::{Bounds, Quarantined, Spool, SpoolError},
 };
 
 /// What was named is not in quarantine.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no report {0} in quarantine; `fleetmark-agent spool quarantine` lists those that are")]
+#[error(
+    "there is no report {0} in quarantine; `fleetmark-agent spool quarantine` lists those that are"
+)]
 struct NotThere(String);
 
 pub(super) fn spool(arguments: &SpoolArgs, state_dir: &Path) -> Result<Exit, Stopped> {
@@ -49,8 +52,15 @@ fn flush(arguments: &FlushArgs, state_dir: &Path) -> Result<Exit, Stopped> {
     };
     let mut courier = courier(collectors, spool);
     let flushed = runtime()?.block_on(courier.flush(None, arguments.max_time));
-    tell(&flushed);
-    Ok(if flushed.left == 0 && flushed.quarantined == 0 { Exit::Success } else { Exit::Failed })
+    let Flushed { stored, duplicate, quarantined, left, .. } = flushed;
+    let rest = match left {
+        Some(0) => "nothing left".to_owned(),
+        Some(left) => format!("{left} left: {}", flushed.why()),
+        None => format!("some left: {}", flushed.why()),
+    };
+    let delivered = stored + duplicate;
+    tell(format_args!("{delivered} delivered, {quarantined} moved to quarantine, {rest}"));
+    Ok(if left == Some(0) && quarantined == 0 { Exit::Success } else { Exit::Failed })
 }
 
 fn quarantine(arguments: &QuarantineArgs, state_dir: &Path) -> Result<Exit, Stopped> {
@@ -69,7 +79,9 @@ fn quarantine(arguments: &QuarantineArgs, state_dir: &Path) -> Result<Exit, Stop
     };
     for record in chosen(&records, requeue)? {
         match record.id {
-            Some(id) if spool.requeue(id)? => tell(format_args!("{id} waits to be delivered again")),
+            Some(id) if spool.requeue(id)? => {
+                tell(format_args!("{id} waits to be delivered again"))
+            }
             _ => tell(format_args!("{} cannot be delivered: {}", record.name, record.reason)),
         }
     }
@@ -92,7 +104,8 @@ fn chosen<'a>(
         return Ok(records.iter().collect());
     }
     let is = |record: &Quarantined, wanted: &str| {
-        record.name == wanted || record.id.as_ref().map(ReportId::to_string).as_deref() == Some(wanted)
+        record.name == wanted
+            || record.id.as_ref().map(ReportId::to_string).as_deref() == Some(wanted)
     };
     wanted
         .iter()

@@ -15,21 +15,25 @@ use serde::{Deserialize, Serialize};
 
 /// What a measurement stands for: where any of it changes, the host is measured again.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Subject {
+pub(super) struct Subject {
     /// Release of the kernel.
-    pub kernel: Option<String>,
+    pub(super) kernel: Option<String>,
     /// Revision of the CPU's microcode.
-    pub microcode: Option<String>,
+    pub(super) microcode: Option<String>,
     /// What is measured with; of it, the part that keys medians.
-    pub build: String,
+    pub(super) build: String,
     /// Id of the hardware profile.
-    pub profile: String,
+    pub(super) profile: String,
 }
 
 impl Subject {
     /// What this host is with this build.
     #[must_use]
-    pub fn new(system: &fleetmark_proto::report::System, build: &Build, profile: &str) -> Self {
+    pub(super) fn new(
+        system: &fleetmark_proto::report::System,
+        build: &Build,
+        profile: &str,
+    ) -> Self {
         Self {
             kernel: system.kernel.clone(),
             microcode: system.microcode.clone(),
@@ -40,7 +44,7 @@ impl Subject {
 
     /// The parts in which this differs from what was measured before.
     #[must_use]
-    pub fn changes(&self, before: &Self) -> Vec<&'static str> {
+    pub(super) fn changes(&self, before: &Self) -> Vec<&'static str> {
         let Self { kernel, microcode, build, profile } = self;
         [
             ("kernel", *kernel != before.kernel),
@@ -56,17 +60,17 @@ impl Subject {
 
 /// The last whole run.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Last {
+pub(super) struct Last {
     /// What was measured.
-    pub subject: Subject,
+    pub(super) subject: Subject,
     /// When it ended, by this host's clock.
-    pub ended_at: Timestamp,
+    pub(super) ended_at: Timestamp,
 }
 
 impl Last {
     /// What a report says was measured.
     #[must_use]
-    pub fn of(report: &Report) -> Self {
+    pub(super) fn of(report: &Report) -> Self {
         let profile = report.profile.id.as_str();
         let subject = Subject::new(&report.system, &report.build, profile);
         Self { subject, ended_at: report.ended_at }
@@ -75,21 +79,21 @@ impl Last {
 
 /// The file in which the last run of one host is kept. Two daemons may share a folder under two host ids.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub(super) struct Record {
     path: PathBuf,
 }
 
 impl Record {
     /// The record of this host; it need not be there.
     #[must_use]
-    pub fn new(state_dir: &Path, host: &HostId) -> Self {
+    pub(super) fn new(state_dir: &Path, host: &HostId) -> Self {
         Self { path: state_dir.join("agent").join("measured").join(format!("{host}.json")) }
     }
 
     /// What was measured last; `None` if nothing was, or if the file cannot be read, as measuring once too often is the
     /// lesser evil.
     #[must_use]
-    pub fn read(&self) -> Option<Last> {
+    pub(super) fn read(&self) -> Option<Last> {
         serde_json::from_slice(&fs::read(&self.path).ok()?).ok()
     }
 
@@ -98,7 +102,7 @@ impl Record {
     /// # Errors
     ///
     /// If the file cannot be written.
-    pub fn write(&self, last: &Last) -> io::Result<()> {
+    pub(super) fn write(&self, last: &Last) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;

@@ -8,7 +8,7 @@ use super::measured::{Last, Subject};
 
 /// Why a host is to be measured.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Why {
+pub(super) enum Why {
     /// Nothing is known of an earlier run.
     Unmeasured,
     /// These parts of what was measured are others now.
@@ -29,7 +29,7 @@ impl fmt::Display for Why {
 
 /// What is to be done.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Due {
+pub(super) enum Due {
     /// A run, now.
     Now(Why),
     /// A run after this long, unless something changes before.
@@ -41,7 +41,12 @@ pub enum Due {
 /// When to measure, if it is `now`. `every` is the time from the end of one run to the next with its share of jitter, where
 /// runs are asked for by time.
 #[must_use]
-pub fn due(this: &Subject, last: Option<&Last>, every: Option<Duration>, now: Timestamp) -> Due {
+pub(super) fn due(
+    this: &Subject,
+    last: Option<&Last>,
+    every: Option<Duration>,
+    now: Timestamp,
+) -> Due {
     let Some(last) = last else { return Due::Now(Why::Unmeasured) };
     let changes = this.changes(&last.subject);
     if !changes.is_empty() {

@@ -102,7 +102,7 @@ impl Ledger {
 }
 
 fn day_of(time: Timestamp) -> Date {
-    time.to_zoned(TimeZone::UTC).date()
+    time.to_zoned_datetime(TimeZone::UTC).date()
 }
 
 #[cfg(test)]

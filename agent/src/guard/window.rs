@@ -23,7 +23,7 @@ impl Window {
     /// Whether it is open at this time.
     #[must_use]
     pub fn is_open(&self, at: Timestamp) -> bool {
-        let at = at.to_zoned(TimeZone::UTC);
+        let at = at.to_zoned_datetime(TimeZone::UTC);
         let minute =
             60 * u32::from(at.hour().unsigned_abs()) + u32::from(at.minute().unsigned_abs());
         let today = usize::from(at.weekday().to_monday_zero_offset().unsigned_abs());
@@ -109,7 +109,9 @@ mod tests {
 
     #[test]
     fn a_window_may_go_over_midnight() {
-        for (time, is_open) in [("21:59", false), ("22:00", true), ("05:59", true), ("06:00", false)] {
+        for (time, is_open) in
+            [("21:59", false), ("22:00", true), ("05:59", true), ("06:00", false)]
+        {
             assert_eq!(open("22:00-06:00", &format!("2026-11-25T{time}:00Z")), is_open, "{time}");
         }
     }

@@ -65,6 +65,27 @@ impl Daemon {
         }
     }
 
+    /// Waits until samples are taken; returns the process that takes them.
+    fn is_measuring(&mut self) -> u32 {
+        self.says("measuring: ");
+        let parent = self.child.id();
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let tasks = fs::read_dir(format!("/proc/{parent}/task")).unwrap();
+            let children = tasks
+                .filter_map(|task| fs::read_to_string(task.unwrap().path().join("children")).ok());
+            let mut children = children
+                .flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+            if let Some(child) = children.next() {
+                // From here to its first sample it takes milliseconds.
+                thread::sleep(Duration::from_secs(1));
+                return child.parse().unwrap();
+            }
+            assert!(Instant::now() < until, "it starts no measuring process: {:?}", self.heard);
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn tell(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -87,7 +108,8 @@ impl Drop for Daemon {
 }
 
 fn waiting(state: &Path) -> Vec<Value> {
-    let list = run(command(&agent()).args(["spool", "list", "-f", "json", "--state-dir"]).arg(state));
+    let list =
+        run(command(&agent()).args(["spool", "list", "-f", "json", "--state-dir"]).arg(state));
     list.json().as_array().unwrap().clone()
 }
 
@@ -108,7 +130,7 @@ fn a_host_is_measured_once_and_again_when_it_has_changed() {
     };
     let mut first = start("0");
     assert!(first.says("measuring: ").contains("not measured yet"));
-    first.says(" is in the spool");
+    first.says(" is in the spool (SHA-256");
     let (status, heard) = first.end();
     assert!(status.success(), "{heard:?}");
     assert_eq!(waiting(folder.path()).len(), 1);
@@ -122,7 +144,7 @@ fn a_host_is_measured_once_and_again_when_it_has_changed() {
     let mut third = start("0,1");
     let why = third.says("measuring: ");
     assert!(why.ends_with("changed since the last run: profile"), "{why}");
-    third.says(" is in the spool");
+    third.says(" is in the spool (SHA-256");
     drop(third);
     assert_eq!(waiting(folder.path()).len(), 2);
 }
@@ -133,8 +155,7 @@ fn a_run_that_is_broken_off_is_a_partial_report_in_no_median() {
     // Rounds enough for minutes.
     let long = ["--rounds", "10000", "--wait", "50ms"];
     let mut daemon = Daemon::start(command(&agent()), folder.path(), NOBODY, &long);
-    daemon.says("measuring: ");
-    thread::sleep(Duration::from_millis(1_500));
+    daemon.is_measuring();
     let (status, heard) = daemon.end();
     assert!(status.success(), "{heard:?}");
     let told = heard.iter().any(|line| line.contains("ended early: the daemon was told"));
@@ -176,7 +197,7 @@ fn a_pause_file_holds_a_run_back_and_ends_one() {
     let held = daemon.says("not measuring yet");
     assert!(held.contains("pause is there; remove it to go on"), "{held}");
     fs::remove_file(&pause).unwrap();
-    daemon.says("measuring: ");
+    daemon.is_measuring();
     fs::write(&pause, "").unwrap();
     let ended = daemon.says("ended early: ");
     assert!(ended.contains("pause is there"), "{ended}");
@@ -185,7 +206,8 @@ fn a_pause_file_holds_a_run_back_and_ends_one() {
 #[test]
 fn windows_budget_and_a_full_spool_hold_a_run_back() {
     let yesterday = {
-        let day = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).weekday().previous();
+        let day =
+            jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::UTC).weekday().previous();
         format!("{day:?}").to_lowercase()[..3].to_owned()
     };
     let window = format!("{yesterday} 00:00-00:01");
@@ -259,23 +281,10 @@ fn the_measuring_child_dies_first_and_with_its_parent() {
     let folder = tempfile::tempdir().unwrap();
     let long = ["--rounds", "10000", "--wait", "200ms"];
     let mut daemon = Daemon::start(command(&agent()), folder.path(), NOBODY, &long);
-    daemon.says("measuring: ");
-    let parent = daemon.child.id();
+    let child = daemon.is_measuring();
+    let score = fs::read_to_string(format!("/proc/{child}/oom_score_adj")).unwrap();
+    assert_eq!(score.trim(), "1000");
     let until = Instant::now() + PATIENCE;
-    let child = loop {
-        let children = format!("/proc/{parent}/task");
-        let tasks = fs::read_dir(children).unwrap().map(|task| task.unwrap().path());
-        let found = tasks
-            .filter_map(|task| fs::read_to_string(task.join("children")).ok())
-            .find_map(|text| text.split_whitespace().next()?.parse::<u32>().ok());
-        let score = found
-            .and_then(|child| fs::read_to_string(format!("/proc/{child}/oom_score_adj")).ok());
-        match (found, score) {
-            (Some(child), Some(score)) if score.trim() == "1000" => break child,
-            other => assert!(Instant::now() < until, "{other:?}"),
-        }
-        thread::sleep(Duration::from_millis(10));
-    };
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
     let gone = || {
@@ -300,21 +309,22 @@ fn two_daemons_share_a_state_folder() {
     };
     let mut daemons = [start("first"), start("second")];
     for daemon in &mut daemons {
-        daemon.says(" is in the spool");
-        daemon.says(" is in the spool");
+        daemon.says(" is in the spool (SHA-256");
+        daemon.says(" is in the spool (SHA-256");
     }
     let measured: usize = daemons
         .into_iter()
         .map(|daemon| {
             let (status, heard) = daemon.end();
             assert!(status.success(), "{heard:?}");
-            heard.iter().filter(|line| line.contains(" is in the spool")).count()
+            heard.iter().filter(|line| line.contains(" is in the spool (SHA-256")).count()
         })
         .sum();
     let mut flush = command(&agent());
     flush.args(["spool", "flush", "--collector", &serving.url, "--state-dir"]).arg(folder.path());
     assert_eq!(run(&mut flush).code, 0);
     serving.stop(Signal::TERM);
-    let export = run(command(&collector()).args(["export", "-f", "json", "--store", &store])).json();
+    let export =
+        run(command(&collector()).args(["export", "-f", "json", "--store", &store])).json();
     assert_eq!(export.as_array().unwrap().len(), measured, "each report once");
 }

@@ -103,14 +103,12 @@ fn stored_is_said_after_the_commit_is_on_the_disk() {
 
     let report: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
     let id = report["report_id"].as_str().unwrap().replace('-', "");
-    let bytes: Vec<&str> =
-        (0..id.len()).step_by(2).map(|at| &id[at..at + 2]).collect();
+    let bytes: Vec<&str> = (0..id.len()).step_by(2).map(|at| &id[at..at + 2]).collect();
     let id: String = bytes.iter().map(|byte| format!("\\x{byte}")).collect();
     let lines = ended(&trace);
     let is_sync = |line: &str| line.starts_with("fsync(") || line.starts_with("fdatasync(");
     // `-xx` writes names in hexadecimal as well.
-    let wal: String =
-        "fleet.db-wal".bytes().map(|byte| format!("\\x{byte:02x}")).collect();
+    let wal: String = "fleet.db-wal".bytes().map(|byte| format!("\\x{byte:02x}")).collect();
     let logged = find(&lines, 0, "write of the report to the log", |line| {
         line.contains(&id) && (line.contains(&wal) || line.contains("fleet.db-wal"))
     });

@@ -101,7 +101,16 @@ fn start_agent(state: PathBuf, host: &'static str, port: u16) -> impl Fn() -> Ch
     move || {
         let mut daemon = command(&agent());
         daemon.args(["daemon", "--collector", &format!("http://127.0.0.1:{port}")]).args(TINY);
-        daemon.args(["--host-id", host, "--every", "1ms", "--max-pressure", "1", "--budget", "24h"]);
+        daemon.args([
+            "--host-id",
+            host,
+            "--every",
+            "1ms",
+            "--max-pressure",
+            "1",
+            "--budget",
+            "24h",
+        ]);
         daemon.arg("--state-dir").arg(&state).stderr(Stdio::piped()).spawn().unwrap()
     }
 }

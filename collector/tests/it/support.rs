@@ -155,7 +155,8 @@ impl Serving {
     /// Asks the only child of what was started to stop, where that is a tool around the collector.
     pub(crate) fn stop_child(mut self, signal: Signal) {
         let parent = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+        let children =
+            fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
         let child = Pid::from_raw(children.trim().parse().unwrap()).unwrap();
         kill_process(child, signal).unwrap();
         self.child.wait().unwrap();
