@@ -1,6 +1,7 @@
 //! fleetmark's agent: detects what a host has, measures how it runs concurrent Rust work, and delivers the report.
 
 pub mod args;
+pub mod backoff;
 pub mod build;
 pub mod delivery;
 pub mod evidence;
