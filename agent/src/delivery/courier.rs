@@ -1,0 +1,418 @@
+//! Brings what is in the spool to the collectors.
+//!
+//! A courier holds one batch, one connection while there is something to deliver, and nothing else that could be lost: its
+//! futures can be dropped at any point, as a report leaves the spool only after a collector's answer for it, and a report
+//! that is sent again is a duplicate.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    pin::pin,
+    time::Duration,
+};
+
+use fleetmark_proto::{
+    convert::{self, Encoded, Outcome},
+    id::ReportId,
+    limits, shell,
+    v1::{Answer, SubmitResponse},
+};
+use jiff::Timestamp;
+use tokio::{
+    sync::Notify,
+    time::{self, Instant},
+};
+use tonic::Code;
+use url::Url;
+
+use super::{
+    batch,
+    error::DeliveryError,
+    event::{Again, Event, words},
+    herald::{Account, Fate, Herald},
+    line::{Dialer, Line},
+    pace::Pace,
+    policy::{self, Next},
+};
+use crate::{
+    backoff::Backoff,
+    spool::{Entry, Spool, SpoolError},
+};
+
+/// Brings what is in a spool to collectors.
+pub struct Courier {
+    collectors: Vec<Url>,
+    /// The collector whose turn it is.
+    at: usize,
+    spool: Spool,
+    pace: Pace,
+    dialer: Dialer,
+    line: Option<Line>,
+    backoff: Backoff,
+    /// No call before then.
+    due: Option<Instant>,
+    /// Reports that one call carries at most; fewer than the limit after a batch was halved.
+    most: usize,
+    /// Refusals in a row, as the policy counts them.
+    refusals: u32,
+    /// What was listed in the spool and had no try yet.
+    queue: VecDeque<Entry>,
+    /// Reports that were sent and not answered, or could not be sent. They have another try when all
+    /// others have had theirs.
+    deferred: HashSet<ReportId>,
+    herald: Herald,
+}
+
+/// What a flush came to.
+#[derive(Debug)]
+pub struct Flushed {
+    /// What became of the report that was to go first; `None` if none was.
+    pub first: Option<Fate>,
+    /// Reports that a collector has stored.
+    pub stored: u64,
+    /// Reports that a collector had already.
+    pub duplicate: u64,
+    /// Reports that went to quarantine.
+    pub quarantined: u64,
+    /// Reports that still wait in the spool; `None` if it cannot be read.
+    pub left: Option<u64>,
+    /// What went wrong last, if anything did.
+    pub reason: Option<DeliveryError>,
+}
+
+impl Flushed {
+    /// Why reports are left, for a person.
+    #[must_use]
+    pub fn why(&self) -> String {
+        self.reason.as_ref().map_or_else(
+            || "there was no time for more".to_owned(),
+            |reason| shell::one_line(reason),
+        )
+    }
+}
+
+/// What the spool holds for the next call.
+enum Pick {
+    /// These.
+    Reports(Vec<Encoded>),
+    /// None yet, as some had to be moved aside first.
+    Moved,
+    /// None, or only what was deferred.
+    Nothing,
+}
+
+/// What one step came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    /// There may be more to do at once.
+    Again,
+    /// There is nothing to deliver.
+    Empty,
+    /// The next step is due later.
+    Wait,
+    /// The same, and this attempt is over.
+    Over,
+}
+
+impl Courier {
+    /// A courier from this spool to the first of these collectors that answers. The outlet hears what an operator should.
+    pub fn new(
+        collectors: Vec<Url>,
+        spool: Spool,
+        pace: Pace,
+        outlet: impl FnMut(Event) + Send + 'static,
+    ) -> Self {
+        Self {
+            collectors,
+            at: 0,
+            spool,
+            pace,
+            dialer: Dialer::network(),
+            line: None,
+            backoff: Backoff::unique().within(pace.first_wait, pace.longest_wait),
+            due: None,
+            most: limits::BATCH_REPORTS,
+            refusals: 0,
+            queue: VecDeque::new(),
+            deferred: HashSet::new(),
+            herald: Herald::new(outlet),
+        }
+    }
+
+    /// The same with another way to connect.
+    #[cfg(test)]
+    pub(super) fn dialing(self, dialer: Dialer) -> Self {
+        Self { dialer, ..self }
+    }
+
+    /// Delivers all that waits in the spool, `first` in the first batch, trying again after failures as long as that starts
+    /// within this time. An attempt that only an operator can help ends at once.
+    pub async fn flush(&mut self, first: Option<ReportId>, within: Duration) -> Flushed {
+        let until = Instant::now() + within;
+        self.herald.account = Account { watched: first, ..Account::default() };
+        self.queue.clear();
+        loop {
+            if let Some(due) = self.due {
+                if due >= until {
+                    break;
+                }
+                time::sleep_until(due).await;
+                self.due = None;
+            }
+            match self.step(first, Some(until)).await {
+                Step::Again | Step::Wait if Instant::now() < until => {}
+                _ => break,
+            }
+        }
+        self.hang_up().await;
+        self.closing()
+    }
+
+    /// Delivers whatever comes into the spool, until it is told to be quiet. It looks when it is woken, and now and then by
+    /// itself. On `quiesce` it finishes its call or drops it within [`Pace::finish`], closes its connection and returns; it
+    /// may be called again, and then waits no shorter than it would have.
+    pub async fn stay(&mut self, wake: &Notify, quiesce: impl Future<Output = ()>) {
+        let finish = self.pace.finish;
+        let mut quiesce = pin!(quiesce);
+        let mut last = Step::Again;
+        self.queue.clear();
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut quiesce => break,
+                () = self.rest(last, wake) => {}
+            }
+            let mut step = pin!(self.step(None, None));
+            last = tokio::select! {
+                biased;
+                () = &mut quiesce => {
+                    // A call that is cut off is sent again later, so nothing depends on this.
+                    let _ = time::timeout(finish, step).await;
+                    break;
+                }
+                step = &mut step => step,
+            };
+        }
+        self.hang_up().await;
+    }
+
+    /// Waits until the next step is due, or until there may be something to deliver.
+    async fn rest(&mut self, last: Step, wake: &Notify) {
+        if let Some(due) = self.due {
+            time::sleep_until(due).await;
+            self.due = None;
+        } else if last == Step::Empty {
+            let _ = time::timeout(self.pace.rescan, wake.notified()).await;
+        }
+    }
+
+    async fn hang_up(&mut self) {
+        if let Some(line) = self.line.take() {
+            line.hang_up().await;
+        }
+    }
+
+    /// Sends one batch, at the latest until this time.
+    async fn step(&mut self, first: Option<ReportId>, until: Option<Instant>) -> Step {
+        let step = match self.pick(first) {
+            Ok(Pick::Nothing) => self.nothing_to_send(),
+            Ok(Pick::Moved) => {
+                tokio::task::yield_now().await;
+                Step::Again
+            }
+            Ok(Pick::Reports(reports)) => {
+                let ids: Vec<_> = reports.iter().map(|report| report.id).collect();
+                match self.call(reports, until).await {
+                    Ok((url, answers)) => self.settle(&url, &ids, answers),
+                    Err(error) => self.failed(error, &ids),
+                }
+            }
+            Err(error) => {
+                self.herald.spool(error.into());
+                self.wait(None)
+            }
+        };
+        if step != Step::Again {
+            self.hang_up().await;
+        }
+        step
+    }
+
+    fn pick(&mut self, first: Option<ReportId>) -> Result<Pick, SpoolError> {
+        if self.queue.is_empty() {
+            self.list(first)?;
+            if self.queue.is_empty() {
+                return Ok(Pick::Nothing);
+            }
+        }
+        let picked = batch::pick(&self.spool, &mut self.queue, self.most, Timestamp::now());
+        for (id, reason) in picked.set_aside {
+            self.herald.set_aside(id, reason);
+        }
+        for (id, error) in picked.stuck {
+            self.stuck(id, error);
+        }
+        self.deferred.extend(picked.gone);
+        Ok(match picked.reports {
+            reports if reports.is_empty() => Pick::Moved,
+            reports => Pick::Reports(reports),
+        })
+    }
+
+    /// Queues what waits in the spool and was not deferred.
+    fn list(&mut self, first: Option<ReportId>) -> Result<(), SpoolError> {
+        let (foreign, mut mine): (Vec<_>, Vec<_>) =
+            self.spool.list()?.into_iter().partition(|entry| entry.foreign);
+        self.herald.foreign(u64::try_from(foreign.len()).unwrap_or(u64::MAX));
+        let listed: HashSet<_> = mine.iter().map(|entry| entry.id).collect();
+        self.deferred.retain(|id| listed.contains(id));
+        mine.retain(|entry| !self.deferred.contains(&entry.id));
+        // The sort is stable, so that the others stay oldest first.
+        mine.sort_by_key(|entry| Some(entry.id) != first);
+        self.queue = mine.into();
+        Ok(())
+    }
+
+    fn nothing_to_send(&mut self) -> Step {
+        if self.deferred.is_empty() {
+            self.most = limits::BATCH_REPORTS;
+            self.refusals = 0;
+            self.herald.done();
+            return Step::Empty;
+        }
+        self.deferred.clear();
+        self.wait(None)
+    }
+
+    async fn call(
+        &mut self,
+        reports: Vec<Encoded>,
+        until: Option<Instant>,
+    ) -> Result<(Url, Vec<Answer>), DeliveryError> {
+        let url = self.collectors.get(self.at).ok_or(DeliveryError::NoCollector)?.clone();
+        // Where there are others, one that hangs must leave them some of the time.
+        let share = if self.collectors.len() > 1 { 2 } else { 1 };
+        let patience = |longest: Duration| {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()) / share);
+            left.map_or(longest, |left| longest.min(left))
+        };
+        let line = match self.line.take() {
+            Some(line) => line,
+            None => self.dialer.dial(&url, patience(self.pace.connect)).await?,
+        };
+        let line = self.line.insert(line);
+        let batch = convert::submit_request(reports, Timestamp::now());
+        let SubmitResponse { answers } = line.submit(batch, patience(self.pace.call)).await?;
+        Ok((url, answers))
+    }
+
+    /// Does with each report what the collector's answer asks for.
+    fn settle(&mut self, url: &Url, ids: &[ReportId], answers: Vec<Answer>) -> Step {
+        let mut delivered = Vec::new();
+        let mut quarantined = 0;
+        for (id, outcome) in batch::outcomes(ids, answers) {
+            match outcome {
+                Ok(outcome @ (Outcome::Stored | Outcome::Duplicate)) => {
+                    delivered.push(id);
+                    self.herald.answered(id, url, outcome);
+                }
+                Ok(outcome @ (Outcome::Conflict(_) | Outcome::Rejected(_))) => {
+                    match self.spool.quarantine(id, &words(&outcome, url)) {
+                        Ok(()) => quarantined += 1,
+                        Err(error) => self.stuck(id, error),
+                    }
+                    self.herald.answered(id, url, outcome);
+                }
+                Err(what) => {
+                    self.deferred.insert(id);
+                    let url = url.to_string();
+                    self.herald.unanswered(DeliveryError::Unanswered { url, what });
+                }
+            }
+        }
+        let removed = self.spool.remove(&delivered);
+        self.refusals = 0;
+        if removed.is_ok() && !delivered.is_empty() || quarantined > 0 {
+            self.backoff.reset();
+            self.herald.answers(url);
+        }
+        if let Err(error) = removed {
+            self.deferred.extend(delivered);
+            self.herald.spool(error.into());
+        }
+        Step::Again
+    }
+
+    /// Decides how to go on after a call that answered for none of its reports.
+    fn failed(&mut self, error: DeliveryError, ids: &[ReportId]) -> Step {
+        let (code, asked) = error.code();
+        let next = policy::policy(code, asked, ids.len(), self.refusals);
+        self.refusals = policy::refusals(code, asked, self.refusals);
+        self.queue.clear();
+        if matches!(next, Next::Half | Next::RetryHalf) {
+            self.most = ids.len() / 2;
+        }
+        let step = match next {
+            Next::Half => {
+                self.herald.account.last = Some(error);
+                return Step::Again;
+            }
+            Next::RetryHalf => self.retry(error, None),
+            Next::Retry { asked } => self.retry(error, asked),
+            Next::End => {
+                self.herald.failing(error, Again::Pause(self.pace.pause));
+                self.most = limits::BATCH_REPORTS;
+                if code == Code::OutOfRange {
+                    // Too long even alone, it must not stand in the way of the others.
+                    self.deferred.extend(ids);
+                }
+                self.wait(Some(self.pace.pause));
+                Step::Over
+            }
+        };
+        self.at = (self.at + 1).checked_rem(self.collectors.len()).unwrap_or(0);
+        step
+    }
+
+    fn retry(&mut self, error: DeliveryError, asked: Option<Duration>) -> Step {
+        self.herald.failing(error, Again::Backoff);
+        self.wait(asked)
+    }
+
+    fn wait(&mut self, asked: Option<Duration>) -> Step {
+        self.due = Some(Instant::now() + self.backoff.wait(asked));
+        Step::Wait
+    }
+
+    /// A report that the spool cannot read or move now. It waits for the others to have their try.
+    fn stuck(&mut self, id: ReportId, error: SpoolError) {
+        self.deferred.insert(id);
+        self.herald.spool(error.into());
+    }
+
+    /// The account of a flush.
+    fn closing(&mut self) -> Flushed {
+        let account = std::mem::take(&mut self.herald.account);
+        let Account { stored, duplicate, quarantined, watched, fate, last } = account;
+        let (waiting, reason) = match self.spool.list() {
+            Ok(entries) => (Some(entries), last),
+            Err(error) => (None, Some(error.into())),
+        };
+        let mine = waiting.iter().flatten().filter(|entry| !entry.foreign);
+        let left =
+            waiting.is_some().then(|| u64::try_from(mine.clone().count()).unwrap_or(u64::MAX));
+        let is_waiting = |id| waiting.is_none() || mine.clone().any(|entry| entry.id == id);
+        let first = watched.map(|id| match fate {
+            Some(fate) => fate,
+            None if is_waiting(id) => Fate::Waiting,
+            None => self.fate_elsewhere(id),
+        });
+        Flushed { first, stored, duplicate, quarantined, left, reason }
+    }
+
+    /// What another agent on the same spool has done with a report.
+    fn fate_elsewhere(&self, id: ReportId) -> Fate {
+        let quarantined = self.spool.quarantined().unwrap_or_default();
+        let mine = quarantined.into_iter().find(|record| record.id == Some(id));
+        mine.map_or(Fate::Elsewhere, |record| Fate::SetAside(record.reason))
+    }
+}

@@ -1,0 +1,141 @@
+//! Why reports were not delivered, in one line for a person.
+
+use std::{error::Error, time::Duration};
+
+use fleetmark_proto::{invalid::Invalid, limits, shell};
+use tonic::{Code, Status, TimeoutExpired};
+use tonic_types::StatusExt as _;
+
+use crate::spool::SpoolError;
+
+/// Reports that were not answered. They may be stored or not; sending the same bytes again is safe.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// Plaintext to another host needs leave.
+    #[error("{url} is not on this host, and plaintext needs --insecure on both sides")]
+    NeedsInsecure {
+        /// Where it was to go.
+        url: String,
+    },
+    /// Nobody said where to.
+    #[error("no collector is named; name one with --collector URL")]
+    NoCollector,
+    /// The collector is not there.
+    #[error("no collector answers at {url}; is `fleetmark-collector serve` running there?")]
+    Unreachable {
+        /// Where it was tried.
+        url: String,
+        /// What the network said.
+        source: tonic::transport::Error,
+    },
+    /// The connection broke in the middle of a call.
+    #[error("the connection to the collector at {url} broke: {cause}")]
+    Broken {
+        /// Where it led.
+        url: String,
+        /// What the network said.
+        cause: String,
+    },
+    /// The collector refused the call as a whole.
+    #[error("the collector at {url} answers {code:?}: {message}")]
+    Refused {
+        /// Where it was tried.
+        url: String,
+        /// The code that it answered.
+        code: Code,
+        /// What it said, as [`plain`] text.
+        message: String,
+        /// How long it asked to be left alone.
+        asked: Option<Duration>,
+    },
+    /// The collector's answer is none that this version knows.
+    #[error("the collector at {url} did not answer the report ({what})")]
+    Unanswered {
+        /// Where it was tried.
+        url: String,
+        /// What was wrong with the answer.
+        what: Invalid,
+    },
+    /// The collector took too long.
+    #[error("the collector at {url} did not answer within {} s", (.patience.as_secs_f64() * 10.0).round() / 10.0)]
+    TooSlow {
+        /// Where it was tried.
+        url: String,
+        /// For how long.
+        patience: Duration,
+    },
+    /// The spool could not be read or written.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+impl DeliveryError {
+    /// What a call came to that the collector or the network failed as a whole.
+    pub(super) fn of_call(url: String, status: &Status, patience: Duration) -> Self {
+        let Some(source) = status.source() else {
+            return Self::Refused {
+                url,
+                code: status.code(),
+                message: plain(status.message()),
+                asked: asked(status),
+            };
+        };
+        // A status with a source was made here, of what the network did. Its code is a guess: a connection that a
+        // restarting collector closes may become `Internal`.
+        if is_timeout(source) {
+            return Self::TooSlow { url, patience };
+        }
+        Self::Broken { url, cause: plain(&shell::one_line(source)) }
+    }
+
+    /// The code to go by, and how long the collector asked to be left alone.
+    pub(super) fn code(&self) -> (Code, Option<Duration>) {
+        match self {
+            Self::Refused { code, asked, .. } => (*code, *asked),
+            Self::TooSlow { .. } => (Code::DeadlineExceeded, None),
+            Self::Unreachable { .. }
+            | Self::Broken { .. }
+            | Self::Unanswered { .. }
+            | Self::Spool(_) => (Code::Unavailable, None),
+            Self::NeedsInsecure { .. } | Self::NoCollector => (Code::FailedPrecondition, None),
+        }
+    }
+}
+
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    let mut chain = Some(error);
+    while let Some(error) = chain {
+        if error.is::<TimeoutExpired>() {
+            return true;
+        }
+        chain = error.source();
+    }
+    false
+}
+
+/// A `RetryInfo` without a delay allows to come back at once.
+fn asked(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info().map(|info| info.retry_delay.unwrap_or_default())
+}
+
+/// What a server said, fit for a terminal and a file: one line without control characters, of bounded length.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let text = &text[..text.floor_char_boundary(limits::LONG_TEXT_BYTES)];
+    let visible = text.replace(char::is_control, " ");
+    visible.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_becomes_one_harmless_line() {
+        assert_eq!(plain("no\n\tspace \u{1b}[31mleft\u{7}"), "no space [31mleft");
+        let long = plain(&"ä".repeat(limits::LONG_TEXT_BYTES));
+        assert_eq!(long.len(), limits::LONG_TEXT_BYTES);
+        let odd = plain(&format!("x{}", "ä".repeat(limits::LONG_TEXT_BYTES)));
+        assert_eq!(odd.len(), limits::LONG_TEXT_BYTES - 1);
+    }
+}
