@@ -46,10 +46,11 @@ fn list(arguments: &SpoolListArgs, state_dir: &Path) -> Result<Exit, Stopped> {
 
 fn flush(arguments: &FlushArgs, state_dir: &Path) -> Result<Exit, Stopped> {
     let collectors = some_collectors(&arguments.collectors)?;
-    let Some(spool) = existing(state_dir)? else {
-        tell("the spool is empty");
+    if existing(state_dir)?.is_none() {
+        tell("there is no spool yet, and nothing to deliver");
         return Ok(Exit::Success);
-    };
+    }
+    let spool = Spool::open(&spool_folder(state_dir), Bounds::default())?;
     let mut courier = courier(collectors, spool);
     let flushed = runtime()?.block_on(courier.flush(None, arguments.max_time));
     let Flushed { stored, duplicate, quarantined, left, .. } = flushed;

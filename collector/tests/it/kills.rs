@@ -88,6 +88,13 @@ impl Victim {
     }
 }
 
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 fn start_collector(store: PathBuf, port: u16) -> impl Fn() -> Child {
     move || {
         let mut serve = command(&collector());
