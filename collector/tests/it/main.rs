@@ -6,6 +6,7 @@ mod command_line;
 mod deploy;
 mod docker;
 mod end_to_end;
+mod faults;
 mod hardware;
 mod help;
 mod limits;
