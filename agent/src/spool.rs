@@ -340,6 +340,10 @@ impl Spool {
         }
         let locked = self.lock()?;
         let to = self.path(id);
+        // Another process may have put it back meanwhile.
+        if !self.disk.is_taken(&from).map_err(&failed)? {
+            return Ok(false);
+        }
         if self.disk.is_taken(&to).map_err(&failed)? {
             return Err(SpoolError::Exists { id });
         }

@@ -1,6 +1,10 @@
 //! What all tests of the spool need.
 
+mod crash;
 mod everyday;
+mod model;
+mod simulated;
+mod turns;
 
 use fleetmark_proto::{
     convert::Encoded,
@@ -8,6 +12,9 @@ use fleetmark_proto::{
 };
 
 use super::*;
+
+/// Where the spool of a simulated disk is.
+const FOLDER: &str = "/state/agent/spool";
 
 /// The id of the `n`th report.
 fn id(n: u64) -> ReportId {
