@@ -239,6 +239,7 @@ impl Courier {
         step
     }
 
+    /// The reports of the next call.
     fn pick(&mut self, first: Option<ReportId>) -> Result<Pick, SpoolError> {
         if self.queue.is_empty() {
             self.list(first)?;
@@ -319,10 +320,12 @@ impl Courier {
                 }
                 Ok(outcome @ (Outcome::Conflict(_) | Outcome::Rejected(_))) => {
                     match self.spool.quarantine(id, &words(&outcome, url)) {
-                        Ok(()) => quarantined += 1,
+                        Ok(()) => {
+                            quarantined += 1;
+                            self.herald.answered(id, url, outcome);
+                        }
                         Err(error) => self.stuck(id, error),
                     }
-                    self.herald.answered(id, url, outcome);
                 }
                 Err(what) => {
                     self.deferred.insert(id);
