@@ -14,6 +14,10 @@ use jiff::Timestamp;
 use super::error::plain;
 use crate::spool::{Entry, Fetched, Spool, SpoolError};
 
+/// Bytes of reports in one call: as many as the longest report has, and fewer than [`limits::BATCH_BYTES`]. What was once
+/// needed for a call stays with a process, and an idle agent must be small.
+const ROOM: usize = limits::REPORT_BYTES;
+
 /// What was found in the spool for the next call.
 #[derive(Debug, Default)]
 pub(super) struct Picked {
@@ -42,13 +46,13 @@ pub(super) fn pick(
     now: Timestamp,
 ) -> Picked {
     let mut picked = Picked::default();
-    let mut room = limits::BATCH_BYTES;
+    let mut room = ROOM;
     // Moving a report aside takes the disk a moment, and the caller has more to do than this.
     while picked.reports.len() < reports && picked.others() < limits::BATCH_REPORTS {
         let is_first = picked.reports.is_empty();
         let fits =
             |entry: &mut Entry| usize::try_from(entry.bytes).is_ok_and(|bytes| bytes <= room);
-        // A report that is longer than a batch goes alone, and is the collector's to refuse.
+        // A report that is longer than that goes alone, and is the collector's to refuse.
         let Some(Entry { id, .. }) = queue.pop_front_if(|entry| is_first || fits(entry)) else {
             break;
         };

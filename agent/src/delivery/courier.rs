@@ -147,19 +147,21 @@ impl Courier {
     /// Delivers all that waits in the spool, `first` in the first batch, trying again after failures as long as that starts
     /// within this time. An attempt that only an operator can help ends at once.
     pub async fn flush(&mut self, first: Option<ReportId>, within: Duration) -> Flushed {
-        let until = Instant::now() + within;
+        // No deadline, if it lies beyond the clock's end.
+        let until = Instant::now().checked_add(within);
+        let is_late = |time: Instant| until.is_some_and(|until| time >= until);
         self.herald.account = Account { watched: first, ..Account::default() };
         self.queue.clear();
         loop {
             if let Some(due) = self.due {
-                if due >= until {
+                if is_late(due) {
                     break;
                 }
                 time::sleep_until(due).await;
                 self.due = None;
             }
-            match self.step(first, Some(until)).await {
-                Step::Again | Step::Wait if Instant::now() < until => {}
+            match self.step(first, until).await {
+                Step::Again | Step::Wait if !is_late(Instant::now()) => {}
                 _ => break,
             }
         }
@@ -237,6 +239,7 @@ impl Courier {
         step
     }
 
+    /// The reports of the next call.
     fn pick(&mut self, first: Option<ReportId>) -> Result<Pick, SpoolError> {
         if self.queue.is_empty() {
             self.list(first)?;
@@ -317,10 +320,12 @@ impl Courier {
                 }
                 Ok(outcome @ (Outcome::Conflict(_) | Outcome::Rejected(_))) => {
                     match self.spool.quarantine(id, &words(&outcome, url)) {
-                        Ok(()) => quarantined += 1,
+                        Ok(()) => {
+                            quarantined += 1;
+                            self.herald.answered(id, url, outcome);
+                        }
                         Err(error) => self.stuck(id, error),
                     }
-                    self.herald.answered(id, url, outcome);
                 }
                 Err(what) => {
                     self.deferred.insert(id);

@@ -21,7 +21,7 @@ use uuid::{Timestamp, Uuid};
 
 use super::{
     Fate, Flushed,
-    testing::{Reply, World, url},
+    testing::{HOLE, Reply, World, url},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -82,13 +82,13 @@ async fn the_report_of_this_run_goes_first() {
 async fn batches_are_bounded_in_reports_and_bytes() {
     let world = World::new();
     world.fill::<300>();
-    for _ in 0..5 {
-        world.put(ReportId::now(), limits::REPORT_BYTES);
+    let third = limits::REPORT_BYTES / 3;
+    for bytes in [third, third, third, limits::REPORT_BYTES, 10] {
+        world.put(ReportId::now(), bytes);
     }
     world.courier(&["a"]).flush(None, SHORT).await;
     let sizes: Vec<_> = world.calls().iter().map(|call| call.ids.len()).collect();
-    // The 44 small ones that are left take the place of one large one.
-    assert_eq!(sizes, [256, 44 + 2, 3]);
+    assert_eq!(sizes, [256, 44 + 2, 1, 1, 1]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,6 +237,17 @@ async fn a_collector_that_hangs_is_given_up_at_the_deadline_that_it_was_told() {
     assert_eq!(world.calls()[0].timeout.as_deref(), Some("30000000u"));
     assert!(begun.elapsed() >= Duration::from_secs(30));
     assert!(world.told()[0].contains("did not answer within 30 s"), "{:?}", world.told());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_collector_that_does_not_let_in_is_given_up_sooner() {
+    let world = World::new();
+    world.fill::<1>();
+    let begun = Instant::now();
+    let flushed = world.courier(&[HOLE, "a"]).flush(None, MINUTE).await;
+    assert_eq!(flushed.stored, 1);
+    assert!(begun.elapsed() >= Duration::from_secs(5));
+    assert!(begun.elapsed() <= Duration::from_secs(6), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

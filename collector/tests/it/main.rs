@@ -8,6 +8,7 @@ mod deploy;
 mod docker;
 mod durability;
 mod end_to_end;
+mod faults;
 mod hardware;
 mod help;
 mod kills;
