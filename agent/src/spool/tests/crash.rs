@@ -9,6 +9,7 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     io,
     ops::Range,
     sync::{Arc, Mutex},
@@ -20,7 +21,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    model::{Act, Did, Model, Place, counted},
+    model::{Act, Did, Model, Place, counted, unfinished},
     simulated::{Fate, State},
     turns::{Machine, Mishaps},
     *,
@@ -153,7 +154,15 @@ impl Worker {
             Err(_) if self.faulty => Did::Fail,
             Err(error) => return Err(format!("{act:?} of report {n} failed: {error:?}")),
         };
-        self.machine.look(|disk| self.model.lock().unwrap().done(n, act, did, disk))
+        self.machine.look(|disk| {
+            let mut model = self.model.lock().unwrap();
+            model.done(n, act, did, disk)?;
+            if self.faulty {
+                // An error may have cost the reason, which is told to nobody.
+                model.forget_reason(n);
+            }
+            Ok(())
+        })
     }
 
     fn act(&mut self, spool: &Spool, deed: &Deed) -> Result<(), String> {
@@ -273,13 +282,13 @@ fn check(left: State, model: &Model, bounds: Bounds) -> Result<(), String> {
     if others != model.reports.keys().filter(found).count() {
         return Err(format!("after a crash, others appeared: {entries:?} {aside:?}"));
     }
-    bounded(&machine.state(), bounds)?;
+    bounded(&machine.state(), &BTreeSet::new(), bounds)?;
     goes_on(&spool, model, bounds)
 }
 
 /// Whether all files that count are within the bounds.
-fn bounded(disk: &State, bounds: Bounds) -> Result<(), String> {
-    let (files, bytes) = counted(disk);
+fn bounded(disk: &State, left: &BTreeSet<OsString>, bounds: Bounds) -> Result<(), String> {
+    let (files, bytes) = counted(disk, left);
     if files > bounds.files || bytes > bounds.bytes {
         return Err(format!("{files} files of {bytes} bytes are over {bounds:?}"));
     }
@@ -336,8 +345,9 @@ fn live(generations: &[Generation], bounds: Bounds) -> Result<(), String> {
         };
         let mut last = some();
         let known = Arc::clone(&model);
+        let left = unfinished(&state);
         let watch = Box::new(move |disk: &State| {
-            bounded(disk, bounds)?;
+            bounded(disk, &left, bounds)?;
             let known = known.lock().unwrap();
             [Fate::Everything, Fate::Nothing, some(), some()]
                 .into_iter()
@@ -369,7 +379,7 @@ fn live(generations: &[Generation], bounds: Bounds) -> Result<(), String> {
 
 fn cases() -> u32 {
     let asked = std::env::var("FLEETMARK_SPOOL_CASES").ok();
-    asked.map_or(24, |text| text.parse().expect("FLEETMARK_SPOOL_CASES is a number"))
+    asked.map_or(100, |text| text.parse().expect("FLEETMARK_SPOOL_CASES is a number"))
 }
 
 proptest! {

@@ -2,12 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     path::Path,
 };
 
 use super::{
-    super::record::{self, Kind},
+    super::{
+        disk::Item,
+        record::{self, Kind},
+    },
     id,
     simulated::State,
 };
@@ -143,6 +146,12 @@ impl Model {
         Ok(())
     }
 
+    pub(super) fn forget_reason(&mut self, n: u64) {
+        if let Some(known) = self.reports.get_mut(&n) {
+            known.reason = None;
+        }
+    }
+
     /// All processes died. What is on the disk now is what there is.
     pub(super) fn crashed(&mut self, disk: &State) {
         for (n, known) in &mut self.reports {
@@ -195,9 +204,20 @@ fn is_of(name: &OsStr, n: u64) -> bool {
 }
 
 /// All that is counted in a spool, as the folders have it: files and bytes.
-pub(super) fn counted(disk: &State) -> (u64, u64) {
-    let folders = [super::FOLDER.to_owned(), format!("{}/quarantine", super::FOLDER)];
-    let items = folders.iter().flat_map(|path| disk.items(Path::new(path)).unwrap_or_default());
-    let ours = items.filter(|item| record::kind(&item.name) != Kind::Stranger);
+pub(super) fn counted(disk: &State, left: &BTreeSet<OsString>) -> (u64, u64) {
+    let ours = in_folders(disk).filter(|item| record::kind(&item.name) != Kind::Stranger);
+    let ours = ours.filter(|item| !left.contains(&item.name));
     ours.fold((0, 0), |(files, bytes), item| (files + 1, bytes + item.bytes))
+}
+
+/// The unfinished files that a crash left, or brought back. They are over the bounds until somebody opens the spool, as their
+/// removal need not have come to the disk.
+pub(super) fn unfinished(disk: &State) -> BTreeSet<OsString> {
+    let unfinished = in_folders(disk).filter(|item| record::kind(&item.name) == Kind::Unfinished);
+    unfinished.map(|item| item.name).collect()
+}
+
+fn in_folders(disk: &State) -> impl Iterator<Item = Item> {
+    let folders = [super::FOLDER.to_owned(), format!("{}/quarantine", super::FOLDER)];
+    folders.into_iter().flat_map(|path| disk.items(Path::new(&path)).unwrap_or_default())
 }

@@ -326,7 +326,9 @@ impl State {
 
     pub(super) fn unique(&mut self) -> Uuid {
         self.unique += 1;
-        Uuid::from_u64_pair(0x4000, self.unique)
+        // Before all reports in a folder's order, or behind them.
+        let first = if self.unique.is_multiple_of(2) { 0 } else { u64::MAX };
+        Uuid::from_u64_pair(first, self.unique)
     }
 
     fn file(&mut self, node: Node) -> &mut File {
