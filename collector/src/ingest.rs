@@ -1,12 +1,15 @@
-//! Takes reports from agents: checks each, stores the valid ones in one commit, answers each by itself.
+//! Takes reports from agents: checks each, has the valid ones committed, answers each by itself.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
-};
+mod committer;
+mod tally;
+
+pub use committer::{Committer, Grouping};
+pub use tally::Tally;
+
+use std::sync::Arc;
 
 use fleetmark_proto::{
-    convert::{Encoded, Outcome},
+    convert::{self, Encoded, Outcome},
     invalid::Invalid,
     limits,
     report::Report,
@@ -16,114 +19,63 @@ use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 
 use crate::{
+    server::Admitted,
     status::SubmitError,
-    store::{NewRun, Store},
+    store::{Clocks, NewRun},
 };
 
+/// Checking a report takes a tenth of a millisecond; others get their turn after as many.
+const TURN: usize = 16;
+
 /// The service that agents talk to.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct IngestService {
-    store: Arc<dyn Store>,
+    committer: Committer,
     now: fn() -> Timestamp,
     tally: Arc<Tally>,
 }
 
-/// How many reports were answered in which way since the collector started, and how many calls run.
-#[derive(Debug, Default)]
-pub struct Tally {
-    stored: AtomicU64,
-    duplicate: AtomicU64,
-    conflict: AtomicU64,
-    rejected: AtomicU64,
-    running: AtomicUsize,
-}
-
-/// A call, for as long as it runs.
-struct Running<'a>(&'a Tally);
-
-impl<'a> Running<'a> {
-    fn enter(tally: &'a Tally) -> Self {
-        tally.running.fetch_add(1, Ordering::Relaxed);
-        Self(tally)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Tally {
-    /// Calls that have not been answered yet.
-    #[must_use]
-    pub fn running(&self) -> usize {
-        self.running.load(Ordering::Relaxed)
-    }
-
-    fn count(&self, outcome: &Outcome) {
-        let counter = match outcome {
-            Outcome::Stored => &self.stored,
-            Outcome::Duplicate => &self.duplicate,
-            Outcome::Conflict(_) => &self.conflict,
-            Outcome::Rejected(_) => &self.rejected,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The counts, for a person.
-    #[must_use]
-    pub fn words(&self) -> String {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        format!(
-            "{} stored, {} duplicate, {} in conflict, {} rejected",
-            read(&self.stored),
-            read(&self.duplicate),
-            read(&self.conflict),
-            read(&self.rejected)
-        )
-    }
-}
-
 impl IngestService {
-    /// A service over this store, by this clock.
+    /// A service that has reports committed there, goes by this clock and counts here.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, now: fn() -> Timestamp) -> Self {
-        Self { store, now, tally: Arc::default() }
-    }
-
-    /// What was answered so far.
-    #[must_use]
-    pub fn tally(&self) -> Arc<Tally> {
-        Arc::clone(&self.tally)
+    pub fn new(committer: Committer, now: fn() -> Timestamp, tally: Arc<Tally>) -> Self {
+        Self { committer, now, tally }
     }
 
     /// Answers a batch, in its order.
-    async fn take(&self, envelopes: Vec<Envelope>) -> Result<Vec<(Vec<u8>, Outcome)>, SubmitError> {
+    async fn take(
+        &self,
+        envelopes: Vec<Envelope>,
+        clocks: Clocks,
+        held: Option<Admitted>,
+    ) -> Result<Vec<(Vec<u8>, Outcome)>, SubmitError> {
         if envelopes.is_empty() {
             return Err(SubmitError::Empty);
         }
         if envelopes.len() > limits::BATCH_REPORTS {
             return Err(SubmitError::TooMany(envelopes.len()));
         }
-        let now = (self.now)();
         let mut batch = Vec::new();
         let mut answers: Vec<(Vec<u8>, Option<Invalid>)> = Vec::new();
-        for envelope in envelopes {
+        let mut skew = clocks.skew();
+        for (place, envelope) in (1..).zip(envelopes) {
             let id = envelope.report_id.clone();
-            match check(envelope, now) {
-                Ok(run) => {
+            match check(envelope, clocks) {
+                Ok((run, report)) => {
+                    if let Some(skew) = skew.take() {
+                        tracing::warn!("the clock of host {} is {skew}", report.host.id);
+                    }
                     batch.push(run);
                     answers.push((id, None));
                 }
                 Err(invalid) => answers.push((id, Some(invalid))),
             }
+            if place % TURN == 0 {
+                tokio::task::yield_now().await;
+            }
         }
-        let sent = batch.len();
-        let stored = if batch.is_empty() { Vec::new() } else { self.store.put(batch, now).await? };
-        if stored.len() != sent {
-            return Err(SubmitError::Miscounted { sent, answered: stored.len() });
-        }
+        let stored =
+            if batch.is_empty() { Vec::new() } else { self.committer.commit(batch, held).await? };
         let mut stored = stored.into_iter();
         let answer = |(id, invalid): (Vec<u8>, Option<Invalid>)| {
             let outcome = match invalid {
@@ -137,11 +89,11 @@ impl IngestService {
 }
 
 /// Whether a report may be stored at all.
-fn check(envelope: Envelope, now: Timestamp) -> Result<NewRun, Invalid> {
+fn check(envelope: Envelope, clocks: Clocks) -> Result<(NewRun, Report), Invalid> {
     let encoded = Encoded::from_envelope(envelope)?;
     let report = encoded.decode()?;
-    check_times(&report, now)?;
-    Ok(NewRun { encoded, report })
+    check_times(&report, clocks.received_at())?;
+    Ok((NewRun::new(encoded, &report, clocks), report))
 }
 
 /// A report that is too old may have been forgotten as a duplicate; one of the future has a broken clock.
@@ -164,9 +116,18 @@ impl Ingest for IngestService {
         &self,
         request: Request<SubmitRequest>,
     ) -> Result<Response<SubmitResponse>, Status> {
-        let _running = Running::enter(&self.tally);
-        let SubmitRequest { reports, sent_at: _ } = request.into_inner();
-        let answers = self.take(reports).await?;
+        let (_, extensions, SubmitRequest { reports, sent_at }) = request.into_parts();
+        // An agent whose clock shows no time is taken for one that does not tell: what it measured while its clock was right
+        // must not be lost for that.
+        let sent_at = convert::sent_at(sent_at).unwrap_or_else(|invalid| {
+            tracing::warn!("a batch's {invalid}; it counts as not told");
+            None
+        });
+        let clocks = Clocks::new((self.now)(), sent_at);
+        let answers = self
+            .take(reports, clocks, extensions.get().cloned())
+            .await
+            .map_err(|error| self.tally.failed(error))?;
         for (id, outcome) in &answers {
             self.tally.count(outcome);
             let id = report_name(id);

@@ -4,6 +4,7 @@ pub mod args;
 pub mod ingest;
 pub mod local;
 pub mod render;
+mod seldom;
 pub mod server;
 pub mod stats;
 pub mod status;
@@ -33,6 +34,7 @@ use args::{
 };
 use local::{Local, LocalError};
 use render::RenderError;
+use server::Bounds;
 use store::{Mode, StoredRun};
 use view::{Filter, NotOne};
 
@@ -106,7 +108,7 @@ async fn serve(arguments: ServeArgs) -> Result<Exit, Stopped> {
     tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_target(false).init();
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
-    let listener = server::bind(listen).await?;
+    let listener = server::bind(listen)?;
     let opened = store::open(&store.store, Mode::Write).await?;
     tracing::info!("listening on {}, storing in {}", listener.local_addr()?, store.store);
     let shutdown = async {
@@ -116,11 +118,15 @@ async fn serve(arguments: ServeArgs) -> Result<Exit, Stopped> {
         };
         tracing::info!("{which}: finishing what was accepted");
     };
-    let served = server::serve(listener, opened, shutdown).await?;
+    let bounds = Bounds::default().with_open_files(server::raise_open_files());
+    let served = server::serve_within(bounds, listener, opened, shutdown).await?;
     let reports = served.tally.words();
+    let refused = served.tally.calls_refused();
     match served.cut_off {
-        0 => tracing::info!("stopped; reports: {reports}"),
-        calls => tracing::warn!("stopped, and cut off {calls} calls; reports: {reports}"),
+        0 => tracing::info!("stopped; reports: {reports}; calls refused: {refused}"),
+        cut_off => tracing::warn!(
+            "stopped, and cut off {cut_off} calls; reports: {reports}; calls refused: {refused}"
+        ),
     }
     Ok(Exit::Success)
 }

@@ -1,5 +1,11 @@
 //! The gRPC server. It takes its listener and its shutdown from outside.
 
+mod admission;
+mod connections;
+
+pub use admission::Admitted;
+pub use connections::raise_open_files;
+
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use fleetmark_proto::{
@@ -7,18 +13,34 @@ use fleetmark_proto::{
     v1::{self, ingest_server::IngestServer},
 };
 use jiff::Timestamp;
-use tokio::{net::TcpListener, sync::watch};
-use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
-use tonic::transport::Server;
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::oneshot,
+    time::{Instant, timeout, timeout_at},
+};
+use tonic::transport::{Server, server::Router};
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::{Health, HealthServer},
+    server::HealthReporter,
+};
+use tower::layer::util::{Identity, Stack};
 
 use crate::{
-    ingest::{IngestService, Tally},
+    ingest::{Committer, Grouping, IngestService, Tally},
     store::Store,
 };
+use admission::{Gate, Gated};
+use connections::Watch;
 
 /// Nothing shorter is kind to a network; balancers drop what is idle for a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
+/// How long the other side may take to say that it is still there.
+const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
+/// How long connections get to end when all calls are answered. Watching clients would never end theirs.
+const LINGER: Duration = Duration::from_secs(1);
+/// Files that the collector opens beside its connections: the store, the log, the listener, the runtime.
+const OTHER_FILES: u64 = 64;
 
 /// The server could not start, or broke.
 #[derive(Debug, thiserror::Error)]
@@ -48,10 +70,63 @@ pub enum ServeError {
 /// What a server did until it was told to stop.
 #[derive(Debug)]
 pub struct Served {
-    /// The reports that it answered.
+    /// The reports that it answered, and the calls that it refused.
     pub tally: Arc<Tally>,
     /// Calls that were cut off, as they did not end in time.
     pub cut_off: usize,
+}
+
+/// How much a server takes on at a time, and how long it waits for whom.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Bounds {
+    /// Calls.
+    pub calls: usize,
+    /// Bytes of their requests.
+    pub bodies_bytes: usize,
+    /// Connections.
+    pub connections: usize,
+    /// How long a connection may take to say that it speaks HTTP/2.
+    pub preface: Duration,
+    /// How long a connection may stay without a call.
+    pub idle: Duration,
+    /// How long it may do so while there are as many connections as there may be.
+    pub idle_in_a_crowd: Duration,
+    /// How long the request of a call may take to arrive.
+    pub arrival: Duration,
+    /// How long a call may take in all.
+    pub call: Duration,
+    /// How long what was accepted may take when the server is to stop.
+    pub drain: Duration,
+    /// How batches are committed.
+    pub grouping: Grouping,
+}
+
+impl Default for Bounds {
+    /// What [`limits`] says.
+    fn default() -> Self {
+        Self {
+            calls: limits::CALLS,
+            bodies_bytes: limits::BODIES_BYTES,
+            connections: limits::CONNECTIONS,
+            preface: limits::PREFACE,
+            idle: limits::IDLE,
+            idle_in_a_crowd: limits::IDLE_IN_A_CROWD,
+            arrival: limits::ARRIVAL,
+            call: limits::CALL,
+            drain: limits::DRAIN,
+            grouping: Grouping::default(),
+        }
+    }
+}
+
+impl Bounds {
+    /// No more connections than this process may have files open; `None` is no limit.
+    #[must_use]
+    pub fn with_open_files(self, most: Option<u64>) -> Self {
+        let most = most.and_then(|most| usize::try_from(most.saturating_sub(OTHER_FILES)).ok());
+        let connections = self.connections.min(most.unwrap_or(usize::MAX)).max(1);
+        Self { connections, ..self }
+    }
 }
 
 /// Whether this address may be listened on.
@@ -66,16 +141,25 @@ pub fn check_listen(address: SocketAddr, insecure: bool) -> Result<(), ServeErro
     Err(ServeError::NeedsInsecure(address))
 }
 
-/// Listens.
+/// Listens. Only within a runtime of Tokio's.
 ///
 /// # Errors
 ///
 /// If the address is taken or cannot be had.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+pub fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    listen(address).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => ServeError::InUse(address),
         _ => ServeError::Listen { address, source },
     })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for the last of the old connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    // After an outage all agents come at once; those that found no place in the queue would be reset by the kernel.
+    socket.listen(limits::BACKLOG)
 }
 
 /// Serves until `shutdown`, then finishes what was accepted, for at most [`limits::DRAIN`].
@@ -88,51 +172,89 @@ pub async fn serve(
     store: Arc<dyn Store>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Served, ServeError> {
-    let ingest = IngestService::new(store, Timestamp::now);
-    let tally = ingest.tally();
+    serve_within(Bounds::default(), listener, store, shutdown).await
+}
+
+/// Serves within these bounds until `shutdown`. Then nobody is let in any more, and who asks is told so; who was let in
+/// before gets an answer, within the time that there is for it.
+///
+/// # Errors
+///
+/// If the server cannot start, or breaks.
+pub async fn serve_within(
+    bounds: Bounds,
+    listener: TcpListener,
+    store: Arc<dyn Store>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<Served, ServeError> {
+    let tally = Arc::new(Tally::default());
+    let gate = Gate::new(bounds, Arc::clone(&tally));
+    let committer = Committer::start(store, bounds.grouping);
+    let ingest = IngestService::new(committer.clone(), Timestamp::now, Arc::clone(&tally));
+    let ingest = IngestServer::new(ingest).max_decoding_message_size(limits::MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
-    say(&health, ServingStatus::Serving).await;
+    say(&health, ServingStatus::NotServing).await;
+    let router = router(health_service, Gated::new(ingest, Arc::clone(&gate)))?;
 
-    let router = Server::builder()
-        .tcp_nodelay(true)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .add_service(IngestServer::new(ingest).max_decoding_message_size(limits::MESSAGE_BYTES));
-
-    let (drain, mut draining) = watch::channel(false);
-    let incoming = TcpListenerStream::new(listener).map(|stream| {
-        stream.inspect(|stream| {
-            // An agent waits for its answer; batching small packets only delays it.
-            let _ = stream.set_nodelay(true);
-        })
-    });
-    let server = router.serve_with_incoming_shutdown(incoming, async move {
-        // An error means that the sender is gone, which is as good a reason to stop.
-        let _ = draining.wait_for(|draining| *draining).await;
+    let (end, ended) = oneshot::channel::<()>();
+    let connections = connections::accept(listener, bounds);
+    let server = router.serve_with_incoming_shutdown(connections, async {
+        // A sender that is gone is as good a reason to stop.
+        let _ = ended.await;
     });
     tokio::pin!(server, shutdown);
+    say(&health, ServingStatus::Serving).await;
     tokio::select! {
-        ended = &mut server => {
-            ended?;
+        broken = &mut server => {
+            broken?;
             return Ok(Served { tally, cut_off: 0 });
         }
         () = &mut shutdown => {}
     }
     say(&health, ServingStatus::NotServing).await;
-    // There is a receiver as long as the server is there.
-    let _ = drain.send(true);
-    match tokio::time::timeout(limits::DRAIN, server).await {
-        Ok(ended) => {
-            ended?;
-            Ok(Served { tally, cut_off: 0 })
+    gate.close();
+    // Connections stay open and are accepted meanwhile, so that everybody hears that the collector is about to stop.
+    let finished = async {
+        gate.emptied().await;
+        committer.flush().await;
+    };
+    let finished = timeout_at(Instant::now() + bounds.drain, finished);
+    let finished = tokio::select! {
+        broken = &mut server => {
+            broken?;
+            true
         }
-        Err(_) => {
-            let cut_off = tally.running();
-            Ok(Served { tally, cut_off })
-        }
+        finished = finished => finished.is_ok(),
+    };
+    if !finished {
+        return Ok(Served { tally, cut_off: gate.calls() });
     }
+    // There is a receiver as long as the server is there.
+    let _ = end.send(());
+    if let Ok(ended) = timeout(LINGER, server).await {
+        ended?;
+    }
+    Ok(Served { tally, cut_off: 0 })
+}
+
+/// Which services there are. Only who delivers has to pass the gate.
+fn router(
+    health: HealthServer<impl Health>,
+    ingest: Gated<IngestServer<IngestService>>,
+) -> Result<Router<Stack<Watch, Identity>>, ServeError> {
+    let router = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+        .http2_max_header_list_size(limits::HEADERS_BYTES)
+        .max_concurrent_streams(limits::CONNECTION_CALLS)
+        .initial_stream_window_size(limits::WINDOW_BYTES)
+        .initial_connection_window_size(limits::WINDOW_BYTES)
+        .layer(Watch)
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(ingest);
+    Ok(router)
 }
 
 /// Says the same of the server as a whole and of the service that agents use.

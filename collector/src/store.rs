@@ -1,20 +1,23 @@
 //! Where runs are kept. One trait, one suite of tests, one backend so far.
 
+mod clocks;
 mod row;
 mod sqlite;
+
+pub use clocks::{Clocks, Skew};
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use fleetmark_proto::{
     convert::{Encoded, Outcome},
+    id::{HostId, ProfileId},
     invalid::Invalid,
+    limits,
     report::Report,
 };
 use jiff::Timestamp;
-
-/// Clocks that differ by more than this are not the network's doing: then the collector's counts.
-const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+use serde::Serialize;
 
 /// A store, as it is typed: `sqlite:FILE`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -50,6 +53,8 @@ impl fmt::Display for StoreUrl {
 pub enum Mode {
     /// To write: it is created and brought up to date where needed.
     Write,
+    /// To change what is there: it must be there, and up to date.
+    Change,
     /// To read: it must be there, and is not touched.
     Read,
 }
@@ -112,13 +117,50 @@ pub enum StoreError {
     Panicked(#[from] tokio::task::JoinError),
 }
 
-/// A valid report on its way into the store.
-#[derive(Clone, Debug, PartialEq)]
+impl StoreError {
+    /// Whether another process held the store for as long as anybody waits: then the next try would wait as long.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+        match self {
+            Self::Sqlite(error) => {
+                matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A valid report on its way into the store: its bytes, and what of them a store selects by.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NewRun {
-    /// The bytes to keep.
-    pub encoded: Encoded,
-    /// What they say.
-    pub report: Report,
+    encoded: Encoded,
+    host: HostId,
+    profile: ProfileId,
+    clean: bool,
+    clocks: Clocks,
+    time: Timestamp,
+}
+
+impl NewRun {
+    /// `report` is what the bytes say.
+    #[must_use]
+    pub fn new(encoded: Encoded, report: &Report, clocks: Clocks) -> Self {
+        Self {
+            encoded,
+            host: report.host.id.clone(),
+            profile: report.profile.id.clone(),
+            clean: report.quality.is_clean(),
+            clocks,
+            time: clocks.trusted(report.ended_at),
+        }
+    }
+
+    /// Whose run it is.
+    #[must_use]
+    pub fn host(&self) -> &HostId {
+        &self.host
+    }
 }
 
 /// A run as it is kept.
@@ -128,34 +170,64 @@ pub struct StoredRun {
     pub report: Report,
     /// When the collector took it, by the collector's clock.
     pub received_at: Timestamp,
+    /// When the agent sent it, by the agent's clock; `None` if it did not tell.
+    pub sent_at: Option<Timestamp>,
 }
 
 impl StoredRun {
-    /// When the run ended: by the agent's clock, or where that differs by over five minutes, when the collector took it.
+    /// When the run ended, by the clock that can be trusted: see [`Clocks::trusted`].
     #[must_use]
     pub fn time(&self) -> Timestamp {
-        trusted_time(&self.report, self.received_at)
+        self.clocks().trusted(self.report.ended_at)
+    }
+
+    /// How far the agent's clock was off the collector's, where that is more than five minutes: see [`Clocks::skew`].
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<Skew> {
+        self.clocks().skew()
+    }
+
+    fn clocks(&self) -> Clocks {
+        Clocks::new(self.received_at, self.sent_at)
     }
 }
 
-fn trusted_time(report: &Report, received_at: Timestamp) -> Timestamp {
-    let apart = received_at.duration_since(report.ended_at).unsigned_abs();
-    if apart > CLOCK_SKEW { received_at } else { report.ended_at }
+/// What is kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct Retention {
+    /// Runs that ended before, by the clock that can be trusted, go.
+    pub runs_before: Timestamp,
+    /// Deduplication keys go that were made before and have no run any more.
+    pub keys_before: Timestamp,
+}
+
+impl Retention {
+    /// Keeps runs for this long, and every key for as long as its report may come again.
+    #[must_use]
+    pub fn of(keep: Duration, now: Timestamp) -> Self {
+        let before = |age| now.checked_sub(age).unwrap_or(Timestamp::MIN);
+        Self { runs_before: before(keep), keys_before: before(limits::RECEIPT_AGE) }
+    }
+}
+
+/// What was removed, or would be.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Pruned {
+    /// Runs.
+    pub runs: u64,
+    /// Deduplication keys.
+    pub keys: u64,
 }
 
 /// What every backend can do. All of them pass the suite in this module.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Stores a batch in one commit and then tells of each run, in order: stored, duplicate or conflict.
+    /// Stores runs in one commit and then tells of each, in order: stored, duplicate or conflict.
     ///
     /// # Errors
     ///
-    /// If the batch could not be committed; then nothing of it is stored.
-    async fn put(
-        &self,
-        batch: Vec<NewRun>,
-        received_at: Timestamp,
-    ) -> Result<Vec<Outcome>, StoreError>;
+    /// If they could not be committed; then none of them is stored.
+    async fn put(&self, runs: Vec<Arc<NewRun>>) -> Result<Vec<Outcome>, StoreError>;
 
     /// The runs that ended at `since` or later, oldest first.
     ///
@@ -163,6 +235,20 @@ pub trait Store: Send + Sync {
     ///
     /// If the store cannot be read, or holds what was never stored.
     async fn runs(&self, since: Option<Timestamp>) -> Result<Vec<StoredRun>, StoreError>;
+
+    /// What [`Store::prune`] would remove.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    async fn expired(&self, retention: Retention) -> Result<Pruned, StoreError>;
+
+    /// Removes what is older, a little at a time, so that nobody who stores waits long.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be changed. What was removed before stays removed; the next try goes on from there.
+    async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError>;
 }
 
 /// Opens a store.

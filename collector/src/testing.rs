@@ -1,4 +1,8 @@
-//! Reports for tests, made by hand.
+//! Reports for tests, made by hand, and a store that does as it is told.
+
+mod store;
+
+pub(crate) use store::ToldStore;
 
 use fleetmark_proto::{
     host::{Host, HostIdSource},

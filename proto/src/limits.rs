@@ -61,3 +61,35 @@ pub const RUN_DURATION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub const DELIVERY: Duration = Duration::from_secs(10);
 /// How long a collector that was told to stop finishes what it accepted.
 pub const DRAIN: Duration = Duration::from_secs(10);
+/// Calls that a collector works on at a time, from all agents together. Who comes when there are as many is told when to
+/// come again.
+pub const CALLS: usize = 256;
+/// Bytes of requests that a collector holds at a time, from all agents together.
+pub const BODIES_BYTES: usize = 64 * 1024 * 1024;
+/// Connections that a collector keeps open at a time. Further ones wait until others end.
+pub const CONNECTIONS: usize = 16_384;
+/// Connections that wait to be accepted; Linux allows 4,096 unless it is told otherwise.
+pub const BACKLOG: u32 = 4_096;
+/// Calls of one connection at a time.
+pub const CONNECTION_CALLS: u32 = 128;
+/// Bytes of one call's headers.
+pub const HEADERS_BYTES: u32 = 16 * 1024;
+/// Bytes of one call, and of one connection, that may be on their way to the collector unread: enough for 3 MiB in 4 s over
+/// a network of 300 ms.
+pub const WINDOW_BYTES: u32 = 256 * 1024;
+/// How long a connection may take to say that it speaks HTTP/2.
+pub const PREFACE: Duration = Duration::from_secs(10);
+/// How long a connection may stay without a call.
+pub const IDLE: Duration = Duration::from_secs(5 * 60);
+/// How long it may do so while there are as many connections as the collector keeps.
+pub const IDLE_IN_A_CROWD: Duration = Duration::from_secs(30);
+/// How long the request of a call may take to arrive.
+pub const ARRIVAL: Duration = Duration::from_secs(10);
+/// How long a call may take in all.
+pub const CALL: Duration = Duration::from_secs(30);
+/// Reports of one commit, at which it no longer waits for more; the batch that reaches it goes in whole.
+pub const COMMIT_REPORTS: usize = 512;
+/// How long a report waits for others to be committed with.
+pub const COMMIT_WAIT: Duration = Duration::from_millis(5);
+/// Batches that wait for a commit.
+pub const COMMIT_QUEUE: usize = 256;

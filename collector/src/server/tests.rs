@@ -1,7 +1,8 @@
-//! The server over a real socket: what it answers to good, bad and mangled reports.
+//! The server over a real socket: what it answers to good, bad and mangled reports; in rooms below, whom it lets in, whom it
+//! cuts off, and how it stops.
 
 use fleetmark_proto::{
-    convert::Encoded,
+    convert::{self, Encoded},
     id::{Digest, ReportId},
     report::Report,
     v1::{Answer, Envelope, SubmitRequest, answer::Outcome as Wire, ingest_client::IngestClient},
@@ -13,6 +14,11 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
+mod admission;
+mod connections;
+mod draining;
+mod raw;
+
 use super::*;
 use crate::{
     store::{self, Mode, StoreUrl},
@@ -22,31 +28,50 @@ use crate::{
 struct Running {
     _folder: TempDir,
     store: Arc<dyn Store>,
+    address: SocketAddr,
     channel: Channel,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Result<Served, ServeError>>,
 }
 
 async fn start() -> Running {
+    start_within(Bounds::default()).await
+}
+
+/// A server over an empty store, with a channel to it.
+async fn start_within(bounds: Bounds) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let url = StoreUrl::Sqlite(folder.path().join("store.db"));
     let store = store::open(&url, Mode::Write).await.unwrap();
-    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    start_over(store, folder, bounds).await
+}
+
+async fn start_over(store: Arc<dyn Store>, folder: TempDir, bounds: Bounds) -> Running {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {
         let _ = stopped.await;
     };
-    let ended = tokio::spawn(serve(listener, Arc::clone(&store), shutdown));
-    let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
-    let channel = endpoint.connect().await.unwrap();
-    Running { _folder: folder, store, channel, stop, ended }
+    let ended = tokio::spawn(serve_within(bounds, listener, Arc::clone(&store), shutdown));
+    let channel = connect(address).await;
+    Running { _folder: folder, store, address, channel, stop, ended }
+}
+
+/// A connection of its own.
+async fn connect(address: SocketAddr) -> Channel {
+    Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+/// Delivers over this connection.
+async fn submit(channel: &Channel, reports: Vec<Envelope>) -> Result<Vec<Answer>, tonic::Status> {
+    let mut client = IngestClient::new(channel.clone());
+    Ok(client.submit(SubmitRequest { reports, sent_at: None }).await?.into_inner().answers)
 }
 
 impl Running {
     async fn submit(&self, reports: Vec<Envelope>) -> Result<Vec<Answer>, tonic::Status> {
-        let mut client = IngestClient::new(self.channel.clone());
-        Ok(client.submit(SubmitRequest { reports, sent_at: None }).await?.into_inner().answers)
+        submit(&self.channel, reports).await
     }
 
     /// The field and reason with which one report is rejected.
@@ -220,6 +245,30 @@ async fn calls_over_the_limits_fail_as_a_whole() {
 }
 
 #[tokio::test]
+async fn the_agents_clock_is_kept_beside_the_collectors() {
+    let server = start().await;
+    let now = Timestamp::now();
+    for host in ["behind", "broken"] {
+        let encoded = Encoded::new(&testing::pair(host, 0.5));
+        let mut request = convert::submit_request([encoded], now - 3.hours());
+        if host == "broken" {
+            request.sent_at.as_mut().unwrap().nanos = -1;
+        }
+        let mut client = IngestClient::new(server.channel.clone());
+        let answers = client.submit(request).await.unwrap().into_inner().answers;
+        assert!(matches!(answers[0].outcome, Some(Wire::Stored(_))), "{answers:?}");
+    }
+    for run in server.store.runs(None).await.unwrap() {
+        if run.report.host.id.as_str() == "behind" {
+            assert_eq!(run.sent_at.unwrap().as_second(), (now - 3.hours()).as_second());
+            assert!(run.clock_skew().unwrap().to_string().ends_with("behind"));
+        } else {
+            assert_eq!(run.sent_at, None, "what is no time counts as not told");
+        }
+    }
+}
+
+#[tokio::test]
 async fn health_and_reflection_answer() {
     let server = start().await;
     for service in ["", INGEST] {
@@ -264,7 +313,7 @@ async fn listening_is_checked() {
     let refused = check_listen(address("0.0.0.0:1"), false).unwrap_err();
     assert!(refused.to_string().contains("--insecure"), "{refused}");
     assert!(check_listen(address("0.0.0.0:1"), true).is_ok());
-    let taken = bind(address("127.0.0.1:0")).await.unwrap();
-    let again = bind(taken.local_addr().unwrap()).await.unwrap_err();
+    let taken = bind(address("127.0.0.1:0")).unwrap();
+    let again = bind(taken.local_addr().unwrap()).unwrap_err();
     assert!(again.to_string().contains("is in use"), "{again}");
 }

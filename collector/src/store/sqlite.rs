@@ -11,10 +11,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
 
 use super::{
-    Mode, NewRun, Store, StoreError, StoredRun,
+    Mode, NewRun, Pruned, Retention, Store, StoreError, StoredRun,
     row::{BUSY, RunRow, microseconds},
-    trusted_time,
 };
+
+mod prune;
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
@@ -30,7 +31,8 @@ impl Sqlite {
     pub(super) fn open(path: PathBuf, mode: Mode) -> Result<Self, StoreError> {
         let flags = match mode {
             Mode::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-            Mode::Read if !path.exists() => return Err(StoreError::Missing(path)),
+            Mode::Change | Mode::Read if !path.exists() => return Err(StoreError::Missing(path)),
+            Mode::Change => OpenFlags::SQLITE_OPEN_READ_WRITE,
             Mode::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
         };
         let classify = |source| open_error(&path, source);
@@ -40,18 +42,20 @@ impl Sqlite {
         let known = known_version();
         match found {
             Some(found) if found > known => return Err(StoreError::Newer { path, found, known }),
-            None if mode == Mode::Read || has_tables(&connection).map_err(classify)? => {
+            None if mode != Mode::Write || has_tables(&connection).map_err(classify)? => {
                 return Err(StoreError::NotAStore(path));
             }
-            Some(found) if mode == Mode::Read && found < known => {
+            Some(found) if mode != Mode::Write && found < known => {
                 return Err(StoreError::Older(path));
             }
             _ => {}
         }
-        if mode == Mode::Write {
+        if mode != Mode::Read {
             connection.pragma_update(None, "journal_mode", "WAL").map_err(classify)?;
             connection.pragma_update(None, "synchronous", "FULL").map_err(classify)?;
             connection.pragma_update(None, "foreign_keys", true).map_err(classify)?;
+        }
+        if mode == Mode::Write {
             migrations::migrations::runner()
                 .run(&mut connection)
                 .map_err(|source| StoreError::Migrate { path, source: Box::new(source) })?;
@@ -77,18 +81,12 @@ impl Sqlite {
 
 #[async_trait]
 impl Store for Sqlite {
-    async fn put(
-        &self,
-        batch: Vec<NewRun>,
-        received_at: Timestamp,
-    ) -> Result<Vec<Outcome>, StoreError> {
+    async fn put(&self, runs: Vec<Arc<NewRun>>) -> Result<Vec<Outcome>, StoreError> {
         self.with(move |connection| {
             let transaction =
                 connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            let outcomes = batch
-                .iter()
-                .map(|run| put_one(&transaction, run, received_at))
-                .collect::<Result<Vec<_>, _>>()?;
+            let outcomes =
+                runs.iter().map(|run| put_one(&transaction, run)).collect::<Result<Vec<_>, _>>()?;
             transaction.commit()?;
             Ok(outcomes)
         })
@@ -99,7 +97,7 @@ impl Store for Sqlite {
         let since_us = since.map_or(i64::MIN, microseconds);
         self.with(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT report_id, report, received_at_us FROM run WHERE time_us >= ?1
+                "SELECT report_id, report, received_at_us, sent_at_us FROM run WHERE time_us >= ?1
                  ORDER BY time_us, report_id",
             )?;
             let rows = statement.query_map([since_us], |row| {
@@ -107,20 +105,25 @@ impl Store for Sqlite {
                     report_id: row.get("report_id")?,
                     report: row.get("report")?,
                     received_at_us: row.get("received_at_us")?,
+                    sent_at_us: row.get("sent_at_us")?,
                 })
             })?;
             rows.map(|row| row?.read()).collect()
         })
         .await
     }
+
+    async fn expired(&self, retention: Retention) -> Result<Pruned, StoreError> {
+        self.with(move |connection| prune::expired(connection, retention)).await
+    }
+
+    async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
+        prune::prune(self, retention).await
+    }
 }
 
-fn put_one(
-    transaction: &Transaction<'_>,
-    run: &NewRun,
-    received_at: Timestamp,
-) -> Result<Outcome, StoreError> {
-    let NewRun { encoded, report } = run;
+fn put_one(transaction: &Transaction<'_>, run: &NewRun) -> Result<Outcome, StoreError> {
+    let NewRun { encoded, host, profile, clean, clocks, time } = run;
     let id = encoded.id.as_bytes().as_slice();
     let known: Option<Vec<u8>> = transaction
         .prepare_cached("SELECT sha256 FROM receipt WHERE report_id = ?1")?
@@ -139,7 +142,7 @@ fn put_one(
             Outcome::Conflict(digest)
         });
     }
-    let received_at_us = microseconds(received_at);
+    let received_at_us = microseconds(clocks.received_at());
     transaction
         .prepare_cached(
             "INSERT INTO receipt (report_id, sha256, received_at_us) VALUES (?1, ?2, ?3)",
@@ -147,17 +150,19 @@ fn put_one(
         .execute(params![id, encoded.digest.as_bytes().as_slice(), received_at_us])?;
     transaction
         .prepare_cached(
-            "INSERT INTO run (report_id, report, host_id, profile_id, clean, time_us, received_at_us)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO run (report_id, report, host_id, profile_id, clean, time_us, received_at_us,
+                              sent_at_us)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             id,
             encoded.bytes,
-            report.host.id.as_str(),
-            report.profile.id.as_str(),
-            report.quality.is_clean(),
-            microseconds(trusted_time(report, received_at)),
+            host.as_str(),
+            profile.as_str(),
+            clean,
+            microseconds(*time),
             received_at_us,
+            clocks.sent_at().map(microseconds),
         ])?;
     Ok(Outcome::Stored)
 }

@@ -14,22 +14,44 @@ async fn stores() -> Vec<(TempDir, StoreUrl, Arc<dyn Store>)> {
     vec![(folder, url, store)]
 }
 
-fn new_run(host: &str) -> NewRun {
-    let report = testing::report(host, &[1, 2, 3]);
-    NewRun { encoded: Encoded::new(&report), report }
+/// A run that a collector took at this time.
+fn taken(report: &Report, received_at: Timestamp, sent_at: Option<Timestamp>) -> NewRun {
+    NewRun::new(Encoded::new(report), report, Clocks::new(received_at, sent_at))
+}
+
+/// A run that was taken as soon as it ended.
+fn fresh(report: &Report) -> NewRun {
+    taken(report, report.ended_at, None)
+}
+
+/// A report of a run that took no time and ended then.
+fn ended(host: &str, at: Timestamp) -> Report {
+    Report { started_at: at, ended_at: at, ..testing::report(host, &[1, 2, 3]) }
+}
+
+async fn put(store: &dyn Store, runs: impl IntoIterator<Item = NewRun>) -> Vec<Outcome> {
+    store.put(runs.into_iter().map(Arc::new).collect()).await.unwrap()
+}
+
+async fn hosts(store: &dyn Store, since: Option<Timestamp>) -> Vec<String> {
+    let runs = store.runs(since).await.unwrap();
+    runs.iter().map(|run| run.report.host.id.to_string()).collect()
 }
 
 #[tokio::test]
 async fn what_is_stored_comes_back_byte_for_byte() {
     for (_folder, url, store) in stores().await {
-        let run = new_run("a");
-        let now = run.report.ended_at;
-        assert_eq!(store.put(vec![run.clone()], now).await.unwrap(), [Outcome::Stored]);
+        let report = testing::report("a", &[1, 2, 3]);
+        let now = report.ended_at;
+        let sent_at = now - 7.minutes();
+        assert_eq!(put(&*store, [taken(&report, now, Some(sent_at))]).await, [Outcome::Stored]);
         for store in [store, open(&url, Mode::Read).await.unwrap()] {
             let [back] = &store.runs(None).await.unwrap()[..] else { panic!("one run") };
-            assert_eq!(Encoded::new(&back.report), run.encoded);
-            assert_eq!(back.report, run.report);
+            assert_eq!(Encoded::new(&back.report), Encoded::new(&report));
+            assert_eq!(back.report, report);
             assert_eq!(back.received_at.as_microsecond(), now.as_microsecond());
+            assert_eq!(back.sent_at.unwrap().as_microsecond(), sent_at.as_microsecond());
+            assert_eq!(back.clock_skew().unwrap().to_string(), "7m behind");
         }
     }
 }
@@ -37,22 +59,26 @@ async fn what_is_stored_comes_back_byte_for_byte() {
 #[tokio::test]
 async fn a_report_is_stored_once() {
     for (_folder, url, store) in stores().await {
-        let run = new_run("a");
-        let mut other = run.clone();
-        other.report.seed = 43;
-        other.encoded = Encoded::new(&other.report);
-        let conflict = Outcome::Conflict(run.encoded.digest);
-        let batch = vec![run.clone(), run.clone(), other.clone()];
-        let now = Timestamp::now();
+        let report = testing::report("a", &[1, 2, 3]);
+        let other = Report { seed: 43, ..report.clone() };
+        let conflict = Outcome::Conflict(Encoded::new(&report).digest);
+        let batch = [&report, &report, &other].map(fresh);
         let expected = [Outcome::Stored, Outcome::Duplicate, conflict.clone()];
-        assert_eq!(store.put(batch, now).await.unwrap(), expected, "within one batch");
+        assert_eq!(put(&*store, batch).await, expected, "within one commit");
         drop(store);
         let store = open(&url, Mode::Write).await.unwrap();
-        let again = store.put(vec![other, run.clone()], now).await.unwrap();
+        let again = put(&*store, [&other, &report].map(fresh)).await;
         assert_eq!(again, [conflict, Outcome::Duplicate], "and after a restart");
         let kept = store.runs(None).await.unwrap();
         assert_eq!(kept.len(), 1);
-        assert_eq!(kept[0].report, run.report);
+        assert_eq!(kept[0].report, report);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_a_commit_too() {
+    for (_folder, _, store) in stores().await {
+        assert_eq!(put(&*store, []).await, []);
     }
 }
 
@@ -61,30 +87,119 @@ async fn runs_come_oldest_first_and_not_before_since() {
     for (_folder, _, store) in stores().await {
         let now = Timestamp::now();
         for (host, age) in [("young", 1), ("old", 3), ("middle", 2)] {
-            let mut run = new_run(host);
-            run.report.started_at = now - age.hours();
-            run.report.ended_at = now - age.hours();
-            run.encoded = Encoded::new(&run.report);
-            store.put(vec![run.clone()], run.report.ended_at).await.unwrap();
+            put(&*store, [fresh(&ended(host, now - age.hours()))]).await;
         }
-        let hosts = |runs: Vec<StoredRun>| -> Vec<String> {
-            runs.iter().map(|run| run.report.host.id.to_string()).collect()
-        };
-        assert_eq!(hosts(store.runs(None).await.unwrap()), ["old", "middle", "young"]);
+        assert_eq!(hosts(&*store, None).await, ["old", "middle", "young"]);
         let since = Some(now - 2.hours() - 30.minutes());
-        assert_eq!(hosts(store.runs(since).await.unwrap()), ["middle", "young"]);
+        assert_eq!(hosts(&*store, since).await, ["middle", "young"]);
     }
 }
 
 #[tokio::test]
-async fn a_clock_that_is_off_is_not_believed() {
-    let mut run = StoredRun { report: new_run("a").report, received_at: Timestamp::now() };
-    run.report.ended_at = run.received_at - 4.minutes();
-    assert_eq!(run.time(), run.report.ended_at);
-    run.report.ended_at = run.received_at - 6.minutes();
-    assert_eq!(run.time(), run.received_at);
-    run.report.ended_at = run.received_at + 6.minutes();
-    assert_eq!(run.time(), run.received_at);
+async fn runs_are_selected_by_the_clock_that_can_be_trusted() {
+    for (_folder, _, store) in stores().await {
+        let now = Timestamp::now();
+        let old = now - 48.hours();
+        let runs = [
+            taken(&ended("does-not-tell", old), now, None),
+            taken(&ended("lay-in-a-spool", old), now, Some(now)),
+            taken(&ended("two-days-behind", old), now, Some(old)),
+        ];
+        put(&*store, runs).await;
+        for run in store.runs(None).await.unwrap() {
+            let expected = match run.report.host.id.as_str() {
+                "lay-in-a-spool" => old,
+                _ => now,
+            };
+            assert_eq!(run.time().as_microsecond(), expected.as_microsecond(), "{run:?}");
+        }
+        let newer = hosts(&*store, Some(now - 1.hour())).await;
+        assert_eq!(newer.len(), 2);
+        assert!(!newer.contains(&"lay-in-a-spool".to_owned()));
+    }
+}
+
+/// What goes if runs are kept for this many days, and it is now `now`.
+fn keeping(days: u64, now: Timestamp) -> Retention {
+    Retention::of(Duration::from_secs(days * 86_400), now)
+}
+
+#[tokio::test]
+async fn old_runs_go_and_their_keys_stay() {
+    for (_folder, url, store) in stores().await {
+        let now = Timestamp::now();
+        let days = |days: i64| now - (24 * days).hours();
+        let old: Vec<Report> = (0..250).map(|_| ended("old", days(91))).collect();
+        put(&*store, old.iter().map(fresh)).await;
+        put(&*store, [fresh(&ended("young", days(89)))]).await;
+        let expected = Pruned { runs: 250, keys: 0 };
+        let retention = keeping(90, now);
+        assert_eq!(store.expired(retention).await.unwrap(), expected);
+        assert_eq!(hosts(&*store, None).await.len(), 251, "asking removes nothing");
+
+        let pruner = open(&url, Mode::Change).await.unwrap();
+        assert_eq!(pruner.prune(retention).await.unwrap(), expected);
+        assert_eq!(hosts(&*store, None).await, ["young"]);
+        assert_eq!(store.expired(retention).await.unwrap(), Pruned::default());
+        assert_eq!(pruner.prune(retention).await.unwrap(), Pruned::default());
+
+        assert_eq!(put(&*store, [fresh(&old[7])]).await, [Outcome::Duplicate]);
+        let conflicting = Report { seed: 43, ..old[7].clone() };
+        let conflict = Outcome::Conflict(Encoded::new(&old[7]).digest);
+        assert_eq!(put(&*store, [fresh(&conflicting)]).await, [conflict]);
+        assert_eq!(hosts(&*store, None).await, ["young"], "it does not come back");
+    }
+}
+
+#[tokio::test]
+async fn keys_go_when_their_reports_cannot_come_again_and_never_before_their_runs() {
+    for (_folder, _, store) in stores().await {
+        let now = Timestamp::now();
+        let days = |days: i64| now - (24 * days).hours();
+        for age in [180, 182, 300] {
+            let runs = (0..101).map(|_| fresh(&ended(&format!("d{age}"), days(age))));
+            put(&*store, runs).await;
+        }
+        let expected = Pruned { runs: 101, keys: 101 };
+        let retention = keeping(200, now);
+        assert_eq!(store.expired(retention).await.unwrap(), expected);
+        assert_eq!(store.prune(retention).await.unwrap(), expected, "a run protects its key");
+        let expected = Pruned { runs: 202, keys: 101 };
+        let retention = keeping(1, now);
+        assert_eq!(store.expired(retention).await.unwrap(), expected);
+        assert_eq!(store.prune(retention).await.unwrap(), expected, "and so do 181 days");
+        let later = keeping(1, now + (24 * 2).hours());
+        assert_eq!(store.prune(later).await.unwrap(), Pruned { runs: 0, keys: 101 });
+    }
+}
+
+#[tokio::test]
+async fn reports_are_stored_while_old_ones_are_pruned() {
+    for (_folder, url, store) in stores().await {
+        let now = Timestamp::now();
+        let old = now - (24 * 91).hours();
+        put(&*store, (0..1_000).map(|_| fresh(&ended("old", old)))).await;
+        let pruner = open(&url, Mode::Change).await.unwrap();
+        let pruning = tokio::spawn(async move { pruner.prune(keeping(90, now)).await });
+        let mut stored = 0;
+        while !pruning.is_finished() {
+            let outcome = put(&*store, [fresh(&ended("new", now))]).await;
+            assert_eq!(outcome, [Outcome::Stored]);
+            stored += 1;
+        }
+        assert_eq!(pruning.await.unwrap().unwrap().runs, 1_000);
+        assert_eq!(hosts(&*store, None).await.len(), stored);
+    }
+}
+
+#[tokio::test]
+async fn only_writing_makes_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = StoreUrl::Sqlite(folder.path().join("store.db"));
+    for mode in [Mode::Read, Mode::Change] {
+        assert!(matches!(open(&url, mode).await, Err(StoreError::Missing(_))));
+    }
+    assert!(folder.path().read_dir().unwrap().next().is_none());
 }
 
 #[test]

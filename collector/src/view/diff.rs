@@ -145,7 +145,7 @@ mod tests {
         let mut report = report(host, &[1_000]);
         change(&mut report.profile.facets);
         report.profile = Profile::new(report.profile.facets, None);
-        StoredRun { received_at: report.ended_at, report }
+        StoredRun { received_at: report.ended_at, sent_at: None, report }
     }
 
     #[test]

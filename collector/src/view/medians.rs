@@ -296,7 +296,7 @@ mod tests {
     use crate::testing;
 
     fn run(report: fleetmark_proto::report::Report) -> StoredRun {
-        StoredRun { received_at: report.ended_at, report }
+        StoredRun { received_at: report.ended_at, sent_at: None, report }
     }
 
     fn now() -> Timestamp {

@@ -5,12 +5,18 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
-use crate::{store::NewRun, testing};
+use crate::{store::Clocks, testing};
 
 fn folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
     (folder, path)
+}
+
+/// One run, to be stored.
+fn run(report: &fleetmark_proto::report::Report) -> Vec<Arc<NewRun>> {
+    let encoded = fleetmark_proto::convert::Encoded::new(report);
+    vec![Arc::new(NewRun::new(encoded, report, Clocks::new(report.ended_at, None)))]
 }
 
 fn refused(path: &Path, mode: Mode) -> StoreError {
@@ -68,10 +74,11 @@ fn stores_of_other_versions_are_refused_and_left_alone() {
     history("INSERT INTO refinery_schema_history VALUES (99, 'future', '', '')");
     for mode in [Mode::Read, Mode::Write] {
         let error = refused(&path, mode);
-        assert!(matches!(error, StoreError::Newer { found: 99, known: 1, .. }), "{error}");
+        assert!(matches!(error, StoreError::Newer { found: 99, known: 2, .. }), "{error}");
     }
     history(
-        "DELETE FROM refinery_schema_history WHERE name = 'future'; UPDATE refinery_schema_history SET version = 0",
+        "DELETE FROM refinery_schema_history WHERE name = 'future';
+         DELETE FROM refinery_schema_history WHERE version = 2",
     );
     assert!(matches!(refused(&path, Mode::Read), StoreError::Older(_)));
 }
@@ -81,14 +88,10 @@ async fn a_damaged_row_is_named() {
     let (_folder, path) = folder();
     let store = Sqlite::open(path.clone(), Mode::Write).unwrap();
     let report = testing::report("a", &[1]);
-    let run = NewRun { encoded: fleetmark_proto::convert::Encoded::new(&report), report };
-    store.put(vec![run.clone()], Timestamp::now()).await.unwrap();
+    store.put(run(&report)).await.unwrap();
     Connection::open(&path).unwrap().execute_batch("UPDATE run SET report = x'ff'").unwrap();
     let error = store.runs(None).await.unwrap_err().to_string();
-    assert_eq!(
-        error,
-        format!("the store is damaged: table run, column report, row {}", run.report.id)
-    );
+    assert_eq!(error, format!("the store is damaged: table run, column report, row {}", report.id));
 }
 
 #[tokio::test]
@@ -96,12 +99,92 @@ async fn a_reader_sees_what_a_writer_commits() {
     let (_folder, path) = folder();
     let writer = Sqlite::open(path.clone(), Mode::Write).unwrap();
     let reader = Sqlite::open(path, Mode::Read).unwrap();
-    let report = testing::report("a", &[1]);
-    let run = NewRun { encoded: fleetmark_proto::convert::Encoded::new(&report), report };
-    writer.put(vec![run], Timestamp::now()).await.unwrap();
+    writer.put(run(&testing::report("a", &[1]))).await.unwrap();
     assert_eq!(reader.runs(None).await.unwrap().len(), 1);
-    let report = testing::report("b", &[1]);
-    let other = NewRun { encoded: fleetmark_proto::convert::Encoded::new(&report), report };
-    let refused = reader.put(vec![other], Timestamp::now()).await;
+    let refused = reader.put(run(&testing::report("b", &[1]))).await;
     assert!(refused.is_err(), "a reader writes nothing");
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_version_is_brought_up_to_date() {
+    let (_folder, path) = folder();
+    let report = testing::report("a", &[1]);
+    let encoded = fleetmark_proto::convert::Encoded::new(&report);
+    let mut old = Connection::open(&path).unwrap();
+    migrations::migrations::runner()
+        .set_target(refinery::Target::Version(1))
+        .run(&mut old)
+        .unwrap();
+    let ended_us = microseconds(report.ended_at);
+    let id = encoded.id.as_bytes().as_slice();
+    old.execute(
+        "INSERT INTO receipt (report_id, sha256, received_at_us) VALUES (?1, ?2, ?3)",
+        params![id, encoded.digest.as_bytes().as_slice(), ended_us],
+    )
+    .unwrap();
+    old.execute(
+        "INSERT INTO run (report_id, report, host_id, profile_id, clean, time_us, received_at_us)
+         VALUES (?1, ?2, 'a', 'p', 1, ?3, ?3)",
+        params![id, encoded.bytes, ended_us],
+    )
+    .unwrap();
+    drop(old);
+    for mode in [Mode::Read, Mode::Change] {
+        assert!(matches!(refused(&path, mode), StoreError::Older(_)), "{mode:?}");
+    }
+
+    let store = Sqlite::open(path, Mode::Write).unwrap();
+    let [kept] = &store.runs(None).await.unwrap()[..] else { panic!("one run") };
+    assert_eq!(kept.report, report);
+    assert_eq!((kept.sent_at, kept.clock_skew()), (None, None));
+    assert_eq!(store.put(run(&report)).await.unwrap(), [Outcome::Duplicate]);
+    let other = testing::report("b", &[1]);
+    assert_eq!(store.put(run(&other)).await.unwrap(), [Outcome::Stored]);
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing_and_is_survived() {
+    let (_folder, path) = folder();
+    let store = Sqlite::open(path.clone(), Mode::Write).unwrap();
+    let at_most = |pages: u32| {
+        let connection = store.connection.lock().unwrap();
+        connection.pragma_update(None, "max_page_count", pages).unwrap();
+    };
+    let report = |host: String| {
+        let mut report = testing::report(&host, &[1]);
+        report.labels.insert("bulk".into(), "x".repeat(200));
+        report
+    };
+    at_most(40);
+    let mut kept = 0;
+    let error = loop {
+        match store.put(run(&report(format!("h{kept}")))).await {
+            Ok(outcomes) => assert_eq!(outcomes, [Outcome::Stored]),
+            Err(error) => break error,
+        }
+        kept += 1;
+    };
+    let StoreError::Sqlite(cause) = &error else { panic!("{error:?}") };
+    assert_eq!(cause.sqlite_error_code(), Some(ErrorCode::DiskFull));
+    assert!(!error.is_busy());
+    assert_eq!(store.runs(None).await.unwrap().len(), kept, "what was told stays");
+    let refused = report(format!("h{kept}"));
+    assert!(store.put(run(&refused)).await.is_err(), "and it goes on being full");
+    at_most(4_000);
+    assert_eq!(store.put(run(&refused)).await.unwrap(), [Outcome::Stored], "until there is room");
+    let reader = Sqlite::open(path, Mode::Read).unwrap();
+    assert_eq!(reader.runs(None).await.unwrap().len(), kept + 1);
+}
+
+#[tokio::test]
+async fn a_store_that_another_holds_is_busy() {
+    let (_folder, path) = folder();
+    let store = Sqlite::open(path.clone(), Mode::Write).unwrap();
+    store.connection.lock().unwrap().busy_timeout(std::time::Duration::ZERO).unwrap();
+    let holder = Connection::open(path).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let report = testing::report("a", &[1]);
+    assert!(store.put(run(&report)).await.unwrap_err().is_busy());
+    holder.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(store.put(run(&report)).await.unwrap(), [Outcome::Stored]);
 }

@@ -1,0 +1,76 @@
+//! What became of everything that came.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fleetmark_proto::convert::Outcome;
+use tonic::Status;
+
+use crate::{
+    seldom::Seldom,
+    status::{Refusal, SubmitError},
+};
+
+/// How many reports were answered in which way since the collector started, and how many calls were refused.
+#[derive(Debug, Default)]
+pub struct Tally {
+    stored: AtomicU64,
+    duplicate: AtomicU64,
+    conflict: AtomicU64,
+    rejected: AtomicU64,
+    refused: AtomicU64,
+    refusals: Seldom,
+}
+
+impl Tally {
+    /// Counts a report.
+    pub(super) fn count(&self, outcome: &Outcome) {
+        let counter = match outcome {
+            Outcome::Stored => &self.stored,
+            Outcome::Duplicate => &self.duplicate,
+            Outcome::Conflict(_) => &self.conflict,
+            Outcome::Rejected(_) => &self.rejected,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a call that is not taken now, and makes its answer.
+    pub(crate) fn refused(&self, refusal: Refusal) -> Status {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.refusals.happened(|times| {
+            tracing::warn!("{refusal}: {times} calls were told to come again");
+        });
+        refusal.into()
+    }
+
+    /// Counts a call that failed as a whole, and makes its answer.
+    pub(super) fn failed(&self, error: SubmitError) -> Status {
+        match error {
+            SubmitError::Refused(refusal) => self.refused(refusal),
+            error => {
+                if matches!(error, SubmitError::Store(_) | SubmitError::Miscounted { .. }) {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                }
+                error.into()
+            }
+        }
+    }
+
+    /// Calls that were told to come again.
+    #[must_use]
+    pub fn calls_refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// The counts of reports, for a person.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        format!(
+            "{} stored, {} duplicate, {} in conflict, {} rejected",
+            read(&self.stored),
+            read(&self.duplicate),
+            read(&self.conflict),
+            read(&self.rejected)
+        )
+    }
+}

@@ -1,0 +1,314 @@
+//! The connections that agents keep open: how many there may be, and when one that does nothing is closed.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, future::Map, stream};
+use http_body::{Frame, SizeHint};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep, sleep, sleep_until},
+};
+use tokio_stream::Stream;
+use tonic::{Status, body::Body, transport::server::Connected};
+use tower::{Layer, Service};
+
+use super::Bounds;
+use crate::seldom::Seldom;
+
+/// What every connection over HTTP/2 begins with, in bytes.
+const PREFACE_BYTES: usize = 24;
+
+/// How long nothing is accepted after that failed, as it does while there are no files left to open.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Raises how many files this process may have open as far as it may, and tells how many that is; `None` is no limit.
+pub fn raise_open_files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    }
+}
+
+/// Accepts connections, no more at a time than the bounds say: further ones wait until others end.
+pub(super) fn accept(
+    listener: TcpListener,
+    bounds: Bounds,
+) -> impl Stream<Item = io::Result<Connection>> {
+    struct Door {
+        listener: TcpListener,
+        bounds: Bounds,
+        slots: Arc<Semaphore>,
+        full: Seldom,
+        failing: Seldom,
+    }
+    let slots = Arc::new(Semaphore::new(bounds.connections));
+    let door =
+        Door { listener, bounds, slots, full: Seldom::default(), failing: Seldom::default() };
+    stream::unfold(door, |door| async move {
+        if door.slots.available_permits() == 0 {
+            door.full.happened(|_| {
+                let most = door.bounds.connections;
+                tracing::warn!("{most} connections are open; further ones wait until others end");
+            });
+        }
+        // The semaphore is never closed.
+        let slot = Arc::clone(&door.slots).acquire_owned().await.ok()?;
+        let stream = loop {
+            match door.listener.accept().await {
+                Ok((stream, _)) => break stream,
+                Err(error) => {
+                    door.failing.happened(|times| {
+                        tracing::warn!("cannot accept a connection, {times} times: {error}");
+                    });
+                    sleep(PAUSE).await;
+                }
+            }
+        };
+        // An agent waits for its answer; batching small packets only delays it.
+        let _ = stream.set_nodelay(true);
+        let connection = Connection::new(stream, slot, Arc::clone(&door.slots), door.bounds);
+        Some((Ok(connection), door))
+    })
+}
+
+/// A connection that ends itself when it is idle: what it would have read or written fails then.
+pub(super) struct Connection {
+    stream: TcpStream,
+    bounds: Bounds,
+    activity: Arc<Activity>,
+    accepted: Instant,
+    preface_missing: usize,
+    timer: Pin<Box<Sleep>>,
+    slots: Arc<Semaphore>,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// The calls of one connection.
+#[derive(Debug)]
+pub(super) struct Activity {
+    calls: AtomicUsize,
+    last: Mutex<Instant>,
+}
+
+impl Activity {
+    /// Since when there is no call; `None` if there is one.
+    fn idle_since(&self) -> Option<Instant> {
+        let idle = self.calls.load(Ordering::Acquire) == 0;
+        idle.then(|| *self.last.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Connection {
+    fn new(
+        stream: TcpStream,
+        slot: OwnedSemaphorePermit,
+        slots: Arc<Semaphore>,
+        bounds: Bounds,
+    ) -> Self {
+        let now = Instant::now();
+        let first = bounds.preface.min(bounds.idle).min(bounds.idle_in_a_crowd);
+        Self {
+            stream,
+            bounds,
+            activity: Arc::new(Activity { calls: AtomicUsize::new(0), last: Mutex::new(now) }),
+            accepted: now,
+            preface_missing: PREFACE_BYTES,
+            timer: Box::pin(sleep_until(now + first)),
+            slots,
+            _slot: slot,
+        }
+    }
+
+    /// Whether there is nothing to wait for any more. If not, the task is woken when it is worth to ask again.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            let now = Instant::now();
+            let due = self.due(now);
+            if due <= now {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            // A crowd may come while this sleeps, so it looks as often as that would want it to.
+            self.timer.as_mut().reset(due.min(now + self.bounds.idle_in_a_crowd));
+        }
+    }
+
+    /// Until when the other side may go on as it does now.
+    fn due(&self, now: Instant) -> Instant {
+        if self.preface_missing > 0 {
+            return self.accepted + self.bounds.preface;
+        }
+        let crowded = self.slots.available_permits() == 0;
+        let idle = if crowded { self.bounds.idle_in_a_crowd } else { self.bounds.idle };
+        self.activity.idle_since().unwrap_or(now) + idle
+    }
+
+    /// A result of the socket's, unless it is to wait and there is nothing to wait for.
+    fn or_overdue<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match result {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => self.poll_overdue(cx).map(Err),
+        }
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        Peer(Arc::clone(&self.activity))
+    }
+}
+
+/// Of which connection a call is, among the extensions of its request.
+#[derive(Clone, Debug)]
+pub(super) struct Peer(Arc<Activity>);
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let read = buf.filled().len().saturating_sub(before);
+        self.preface_missing = self.preface_missing.saturating_sub(read);
+        self.or_overdue(cx, result)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.or_overdue(cx, result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.or_overdue(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Tells each connection of its calls, whichever service they are for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watch;
+
+impl<S> Layer<S> for Watch {
+    type Service = Watched<S>;
+
+    fn layer(&self, inner: S) -> Watched<S> {
+        Watched(inner)
+    }
+}
+
+/// A service whose calls their connections know of.
+#[derive(Clone, Debug)]
+pub(super) struct Watched<S>(S);
+
+/// Gives the answer the call that it ends.
+type Attach<E> =
+    Box<dyn FnOnce(Result<http::Response<Body>, E>) -> Result<http::Response<Body>, E> + Send>;
+
+impl<S> Service<http::Request<Body>> for Watched<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = Map<S::Future, Attach<S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let call = request.extensions().get::<Peer>().map(Call::begin);
+        self.0.call(request).map(Box::new(|answer: Result<http::Response<Body>, S::Error>| {
+            let answer = answer?;
+            Ok(answer.map(|body| Body::new(Answer { body, _call: call })))
+        }))
+    }
+}
+
+/// A call, for as long as it goes on.
+struct Call(Arc<Activity>);
+
+impl Call {
+    fn begin(peer: &Peer) -> Self {
+        peer.0.calls.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(&peer.0))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.0.calls.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// An answer's body, until all of it is on its way.
+struct Answer {
+    body: Body,
+    _call: Option<Call>,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

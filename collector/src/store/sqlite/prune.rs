@@ -1,0 +1,100 @@
+//! Takes old runs out, in transactions so small that a collector that stores meanwhile hardly waits.
+
+use std::time::Duration;
+
+use fleetmark_proto::unit::count;
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use super::{Pruned, Retention, Sqlite, StoreError, microseconds};
+
+/// Rows of one transaction.
+const CHUNK: i64 = 100;
+
+/// Between two transactions the store is left to who waits for it. SQLite's writers look whether it is free up to 100 ms
+/// apart, most of them sooner.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A key of `receipt` or `run`.
+type Key = Vec<u8>;
+
+/// What would be removed.
+pub(super) fn expired(connection: &Connection, retention: Retention) -> Result<Pruned, StoreError> {
+    let (runs_us, keys_us) = borders(retention);
+    let counted = |number: i64| u64::try_from(number).unwrap_or(0);
+    let runs = connection
+        .prepare_cached("SELECT count(*) FROM run WHERE time_us < ?1")?
+        .query_row([runs_us], |row| row.get(0).map(counted))?;
+    // A key is free when its run goes, too.
+    let keys = connection
+        .prepare_cached(
+            "SELECT count(*) FROM receipt WHERE received_at_us < ?1 AND NOT EXISTS
+               (SELECT 1 FROM run WHERE run.report_id = receipt.report_id AND run.time_us >= ?2)",
+        )?
+        .query_row([keys_us, runs_us], |row| row.get(0).map(counted))?;
+    Ok(Pruned { runs, keys })
+}
+
+/// Removes runs, then keys that have none.
+pub(super) async fn prune(store: &Sqlite, retention: Retention) -> Result<Pruned, StoreError> {
+    let (runs_us, keys_us) = borders(retention);
+    let mut pruned = Pruned::default();
+    loop {
+        let old = store.with(move |connection| old_runs(connection, runs_us)).await?;
+        if old.is_empty() {
+            break;
+        }
+        pruned.runs += store
+            .with(move |connection| {
+                remove(connection, "DELETE FROM run WHERE report_id = ?1", &old)
+            })
+            .await?;
+        tokio::time::sleep(PAUSE).await;
+    }
+    // One walk over all keys: those that stay are not looked at again.
+    let mut last = Key::new();
+    loop {
+        let after = last.clone();
+        let free = store.with(move |connection| free_keys(connection, keys_us, &after)).await?;
+        let Some(newest) = free.last() else { break };
+        last.clone_from(newest);
+        pruned.keys += store
+            .with(move |connection| {
+                remove(connection, "DELETE FROM receipt WHERE report_id = ?1", &free)
+            })
+            .await?;
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(pruned)
+}
+
+fn borders(retention: Retention) -> (i64, i64) {
+    (microseconds(retention.runs_before), microseconds(retention.keys_before))
+}
+
+fn old_runs(connection: &Connection, before_us: i64) -> Result<Vec<Key>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT report_id FROM run WHERE time_us < ?1 ORDER BY time_us LIMIT ?2")?;
+    let rows = statement.query_map(params![before_us, CHUNK], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn free_keys(connection: &Connection, before_us: i64, after: &Key) -> Result<Vec<Key>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT report_id FROM receipt WHERE report_id > ?1 AND received_at_us < ?2 AND NOT EXISTS
+           (SELECT 1 FROM run WHERE run.report_id = receipt.report_id)
+         ORDER BY report_id LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![after, before_us, CHUNK], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Removes these rows in one transaction, and counts those that were there.
+fn remove(connection: &mut Connection, sql: &str, keys: &[Key]) -> Result<u64, StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut removed = 0;
+    for key in keys {
+        removed += transaction.prepare_cached(sql)?.execute([key])?;
+    }
+    transaction.commit()?;
+    Ok(count(removed))
+}
