@@ -19,7 +19,7 @@ pub use run::{conclude, measured};
 
 use crate::{
     args::{Cli, CollectorArgs, Command},
-    delivery::{self, Courier, Pace},
+    delivery::{self, Courier, Event, Pace},
     run::RunError,
     spool::Spool,
 };
@@ -99,6 +99,14 @@ fn some_collectors(arguments: &CollectorArgs) -> Result<Vec<Url>, Stopped> {
 /// Delivers from the spool, and says on standard error what an operator should hear.
 fn courier(collectors: Vec<Url>, spool: Spool) -> Courier {
     Courier::new(collectors, spool, Pace::default(), tell)
+}
+
+/// The same for a command that tells in the end why reports are left.
+fn brief_courier(collectors: Vec<Url>, spool: Spool) -> Courier {
+    Courier::new(collectors, spool, Pace::default(), |event| match event {
+        Event::Failing { .. } | Event::Recovered { .. } => {}
+        event => tell(event),
+    })
 }
 
 /// The thread that waits for the network has no need of others.

@@ -19,16 +19,8 @@ pub use herald::Fate;
 pub use pace::Pace;
 pub use policy::{Next, policy};
 
-use fleetmark_proto::{
-    convert::{self, Encoded, Outcome},
-    invalid::Invalid,
-    limits,
-    shell::value,
-    v1::SubmitResponse,
-};
+use fleetmark_proto::shell::value;
 use url::Url;
-
-use line::Dialer;
 
 /// Whether a report may be sent there.
 ///
@@ -40,21 +32,6 @@ pub fn check(url: &Url, insecure: bool) -> Result<(), DeliveryError> {
         return Ok(());
     }
     Err(DeliveryError::NeedsInsecure { url: url.to_string() })
-}
-
-/// Delivers one report, trying for at most [`limits::DELIVERY`].
-///
-/// # Errors
-///
-/// If it was not answered; sending the same bytes again is safe.
-pub async fn deliver(url: &Url, encoded: &Encoded) -> Result<Outcome, DeliveryError> {
-    let line = Dialer::network().dial(url, Pace::default().connect).await?;
-    let request = convert::submit_request([encoded.clone()], jiff::Timestamp::now());
-    let SubmitResponse { answers } = line.submit(request, limits::DELIVERY).await?;
-    let answer = answers.into_iter().next().ok_or_else(|| Invalid::new("answers", "is empty"));
-    answer
-        .and_then(|answer| Outcome::from_answer(answer, encoded.id))
-        .map_err(|what| DeliveryError::Unanswered { url: url.to_string(), what })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use fleetmark_proto::{
     shell::{Exit, output::tell},
 };
 
-use super::{Stopped, collectors, courier, run_error, runtime, spool_folder};
+use super::{Stopped, brief_courier, collectors, run_error, runtime, spool_folder};
 use crate::{
     args::{MeasureArgs, RunArgs},
     delivery::{Fate, Flushed},
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &RunArgs, state_dir: &Path) -> Result<Exit, Stopped
     let Some(spool) = spooled.transpose()? else {
         return Ok(conclude(&report, arguments.strict, None));
     };
-    let mut courier = courier(collectors, spool);
+    let mut courier = brief_courier(collectors, spool);
     let flushed = runtime()?.block_on(courier.flush(Some(report.id), limits::DELIVERY));
     Ok(conclude(&report, arguments.strict, Some(&flushed)))
 }

@@ -7,7 +7,7 @@ use fleetmark_proto::{
     shell::{Exit, output::tell},
 };
 
-use super::{Stopped, courier, runtime, some_collectors, spool_folder};
+use super::{Stopped, brief_courier, runtime, some_collectors, spool_folder};
 use crate::{
     args::{FlushArgs, QuarantineArgs, SpoolArgs, SpoolCommand, SpoolListArgs},
     delivery::Flushed,
@@ -51,7 +51,7 @@ fn flush(arguments: &FlushArgs, state_dir: &Path) -> Result<Exit, Stopped> {
         return Ok(Exit::Success);
     }
     let spool = Spool::open(&spool_folder(state_dir), Bounds::default())?;
-    let mut courier = courier(collectors, spool);
+    let mut courier = brief_courier(collectors, spool);
     let flushed = runtime()?.block_on(courier.flush(None, arguments.max_time));
     let Flushed { stored, duplicate, quarantined, left, .. } = flushed;
     let rest = match left {

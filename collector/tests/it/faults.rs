@@ -91,7 +91,7 @@ impl World {
         let spool = Spool::open(&folder.path().join("spool"), Bounds::default()).unwrap();
         let url = StoreUrl::Sqlite(folder.path().join("store.db"));
         let store = store::open(&url, Mode::Write).await.unwrap();
-        let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let collector = listener.local_addr().unwrap();
         tokio::spawn(server::serve(listener, Arc::clone(&store), pending()));
         Self { folder, spool, store, collector }
