@@ -350,7 +350,7 @@ mod tests {
             let plan = Plan::new(&asked(), workers).unwrap();
             plan.cpu_time(canary).0 / 1_000_000_000
         };
-        assert_eq!((seconds(2), seconds(64)), (9, 229));
+        assert_eq!((seconds(2), seconds(64)), (9, 228));
         let tiny = Asked { rounds: 1, cpu_rounds: 1, spawn_amount: Amount::Units(1), ..asked() };
         let waiting = Asked { scenarios: vec![Scenario::Waiting], ..tiny };
         assert_eq!(Plan::new(&waiting, 2).unwrap().cpu_time(canary), Nanos(200_000_000));

@@ -93,3 +93,59 @@ pub fn conclude(report: &Report, strict: bool, flushed: Option<&Flushed>) -> Exi
     }
     exits.into_iter().min().unwrap_or(Exit::Success)
 }
+
+#[cfg(test)]
+mod tests {
+    use fleetmark_proto::{convert, id::Digest, invalid::Invalid, report::Quality};
+
+    use super::*;
+
+    /// A whole and clean run of version 1.
+    fn report() -> Report {
+        let bytes = include_bytes!("../../../proto/tests/golden/report-v1.bin");
+        let report = convert::decode(bytes).unwrap();
+        assert!(report.is_whole());
+        Report { quality: Quality::from_reasons(vec![]), ..report }
+    }
+
+    fn flushed(fate: Fate) -> Flushed {
+        Flushed {
+            first: Some(fate),
+            stored: 0,
+            duplicate: 0,
+            quarantined: 0,
+            left: None,
+            reason: None,
+        }
+    }
+
+    fn answered(outcome: Outcome) -> Fate {
+        Fate::Answered { url: "http://127.0.0.1:7600".parse().unwrap(), outcome }
+    }
+
+    #[test]
+    fn a_report_that_waits_is_a_failure_to_the_strict_alone() {
+        let exits = |fate: Fate| {
+            let flushed = flushed(fate);
+            [false, true].map(|strict| conclude(&report(), strict, Some(&flushed)))
+        };
+        assert_eq!(exits(answered(Outcome::Stored)), [Exit::Success; 2]);
+        assert_eq!(exits(answered(Outcome::Duplicate)), [Exit::Success; 2]);
+        assert_eq!(exits(Fate::Elsewhere), [Exit::Success; 2]);
+        assert_eq!(exits(Fate::Waiting), [Exit::Success, Exit::Undelivered]);
+        let conflict = Outcome::Conflict(Digest::of(b""));
+        assert_eq!(exits(answered(conflict)), [Exit::Failed; 2]);
+        let rejected = Outcome::Rejected(Invalid::new("host.id", "is another's"));
+        assert_eq!(exits(answered(rejected)), [Exit::Failed; 2]);
+        assert_eq!(exits(Fate::SetAside("it is too old".into())), [Exit::Failed; 2]);
+    }
+
+    #[test]
+    fn the_worse_ending_wins() {
+        let suspect = Report { quality: Quality::from_reasons(vec!["busy".into()]), ..report() };
+        let waiting = flushed(Fate::Waiting);
+        assert_eq!(conclude(&suspect, true, Some(&waiting)), Exit::Undelivered);
+        assert_eq!(conclude(&suspect, true, None), Exit::Suspect);
+        assert_eq!(conclude(&suspect, false, None), Exit::Success);
+    }
+}

@@ -7,6 +7,7 @@ use std::{
     env,
     ffi::OsString,
     io::{self, Read as _, Write as _},
+    os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{self, ChildStdin, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
@@ -125,6 +126,8 @@ impl Child {
             .args(&program.arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Ctrl-C is for the parent, which decides what becomes of the sample at hand.
+            .process_group(0)
             .spawn()?;
         let orders = process.stdin.take();
         let answers = process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;

@@ -239,23 +239,6 @@ fn a_missed_deadline_is_a_failed_cell() {
 }
 
 #[test]
-fn a_collector_that_is_not_there_loses_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{free}");
-    let file = folder.path().join("report.json");
-    let mut words =
-        vec!["run", "--format", "json", "--collector", &url, "--output", file.to_str().unwrap()];
-    words.extend(SMALL);
-    let done = run_agent(folder.path(), &words);
-    assert_eq!(done.code, 1, "{done:?}");
-    assert!(done.stderr.contains("no collector answers at"), "{done:?}");
-    assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
-    let report: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-    assert_eq!(report["cells"].as_array().unwrap().len(), 11);
-}
-
-#[test]
 fn settings_come_from_flags_then_variables_then_the_file() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(

@@ -19,13 +19,17 @@ fn units_are_clean_and_hardened() {
     }
     let folder = tempfile::tempdir().unwrap();
     // In tenths: what `--threshold` wants, and what `systemd-analyze security` shows divided by ten.
-    for (unit, threshold) in [("fleetmark-collector", 12), ("fleetmark-agent", 18)] {
+    for (unit, binary, threshold) in [
+        ("fleetmark-collector", "fleetmark-collector", 12),
+        ("fleetmark-agent", "fleetmark-agent", 18),
+        ("fleetmark-agent-run", "fleetmark-agent", 18),
+    ] {
         let text = fs::read_to_string(deploy().join(format!("systemd/{unit}.service"))).unwrap();
-        let binary = format!("/usr/bin/{unit}");
+        let binary = format!("/usr/bin/{binary} ");
         assert!(text.contains(&binary), "{text}");
         // Only a binary that is there passes.
         let path = folder.path().join(format!("{unit}.service"));
-        fs::write(&path, text.replace(&binary, "/bin/true")).unwrap();
+        fs::write(&path, text.replace(&binary, "/bin/true ")).unwrap();
         let verified = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path));
         assert_eq!(verified.code, 0, "{verified:?}");
         let about_ours: Vec<&str> =
@@ -37,6 +41,12 @@ fn units_are_clean_and_hardened() {
             .arg(&path));
         assert_eq!(security.code, 0, "{security:?}");
     }
+    // The timer starts the service of its name, which lies beside it by now.
+    let timer = folder.path().join("fleetmark-agent-run.timer");
+    fs::copy(deploy().join("systemd/fleetmark-agent-run.timer"), &timer).unwrap();
+    let verified = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&timer));
+    assert_eq!(verified.code, 0, "{verified:?}");
+    assert!(!verified.stderr.contains("fleetmark-agent-run"), "{verified:?}");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use crate::support::{agent, collector, command, run};
 
 #[test]
 fn help_is_as_it_was_read_last() {
-    let agent_commands = ["", "run", "hardware"];
+    let agent_commands =
+        ["", "run", "daemon", "spool", "spool list", "spool flush", "spool quarantine", "hardware"];
     let collector_commands =
         ["", "local", "serve", "report", "profiles", "profiles diff", "hosts", "export"];
     let commands = agent_commands.iter().map(|name| ("agent", agent(), *name));

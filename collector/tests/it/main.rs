@@ -19,4 +19,5 @@ mod profiles;
 mod quotas;
 mod readme;
 mod silence;
+mod spool;
 mod support;

@@ -9,6 +9,8 @@ use std::{
     thread,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::{command, has, run, skip};
 
 /// The test command would run this test, which would run the test command.
@@ -37,6 +39,8 @@ fn shell(line: &str, folder: &Path, port: u16) -> Command {
         shell.env(format!("FLEETMARK_{binary}_CPU_ROUNDS"), "50000");
         shell.env(format!("FLEETMARK_{binary}_ROUNDS"), "2");
     }
+    // Other tests keep this host busy.
+    shell.env("FLEETMARK_AGENT_MAX_PRESSURE", "1");
     shell
 }
 
@@ -47,6 +51,21 @@ impl Drop for Background {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Starts what stays, and waits until it says this.
+fn started(shell: &mut Command, says: &str) -> Background {
+    let mut child = shell.stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let started = Background(child);
+    let mut said = String::new();
+    while !said.contains(says) {
+        said.clear();
+        assert!(log.read_line(&mut said).unwrap() > 0, "it ended");
+    }
+    // Whoever does not read what it says stops it in the end.
+    thread::spawn(move || log.read_to_end(&mut Vec::new()));
+    started
 }
 
 #[test]
@@ -65,16 +84,13 @@ fn every_command_in_the_readme_works() {
     for line in commands.iter().filter(|line| *line != TESTS) {
         let mut shell = shell(line, folder.path(), port);
         if line.ends_with("-- serve") {
-            let mut child = shell.stderr(Stdio::piped()).spawn().unwrap();
-            let mut log = BufReader::new(child.stderr.take().unwrap());
-            serving = Some(Background(child));
-            let mut said = String::new();
-            while !said.contains("listening on") {
-                said.clear();
-                assert!(log.read_line(&mut said).unwrap() > 0, "it ended");
-            }
-            // Whoever does not read what it says stops it in the end.
-            thread::spawn(move || log.read_to_end(&mut Vec::new()));
+            serving = Some(started(&mut shell, "listening on"));
+            continue;
+        }
+        if line.contains("-- daemon") {
+            let mut daemon = started(&mut shell, ": stored by the collector");
+            kill_process(Pid::from_child(&daemon.0), Signal::TERM).unwrap();
+            assert!(daemon.0.wait().unwrap().success());
             continue;
         }
         let done = run(&mut shell);
