@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod ingest;
+pub mod load;
 pub mod local;
 pub mod render;
 mod seldom;
