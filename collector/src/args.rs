@@ -1,6 +1,6 @@
 //! What is typed: the collector's command line.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use fleetmark_agent::args::{GlobalArgs, MeasureArgs};
@@ -42,6 +42,8 @@ pub enum Command {
     Hosts(ListArgs),
     /// Print every run with its raw samples, as JSON or CSV
     Export(ListArgs),
+    /// Remove old runs; a report that comes again is a duplicate all the same
+    Prune(PruneArgs),
 }
 
 /// Where runs are kept.
@@ -164,6 +166,23 @@ pub struct ListArgs {
     /// Where runs are kept.
     #[command(flatten)]
     pub store: StoreArgs,
+    /// Form and place of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Flags of `prune`.
+#[derive(Args, Clone, Debug)]
+pub struct PruneArgs {
+    /// Where runs are kept.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Keep runs that ended within this duration back from now, such as 90d
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    pub keep: Duration,
+    /// Only tell what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
     /// Form and place of the result.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod ingest;
+pub mod load;
 pub mod local;
 pub mod render;
 mod seldom;
@@ -29,14 +30,14 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::{
-    Cli, Command, DiffArgs, ListArgs, LocalArgs, ProfilesArgs, ProfilesCommand, ReportArgs,
-    ServeArgs,
+    Cli, Command, DiffArgs, ListArgs, LocalArgs, ProfilesArgs, ProfilesCommand, PruneArgs,
+    ReportArgs, ServeArgs,
 };
 use local::{Local, LocalError};
 use render::RenderError;
 use server::Bounds;
-use store::{Mode, StoredRun};
-use view::{Filter, NotOne};
+use store::{Mode, Retention, StoredRun};
+use view::{Filter, NotOne, Pruning};
 
 /// Does what the command line says.
 pub fn main(arguments: Vec<OsString>) -> Exit {
@@ -74,6 +75,7 @@ async fn obey(cli: Cli) -> Result<Exit, Stopped> {
             }
             list(&arguments, |runs, format| render::export(&view::export(runs), format)).await
         }
+        Command::Prune(arguments) => prune(&arguments).await,
     }
 }
 
@@ -164,6 +166,19 @@ async fn profiles_diff(arguments: &DiffArgs) -> Result<Exit, Stopped> {
         }
         Err(ambiguous @ NotOne::Ambiguous { .. }) => Err(Stopped::usage(&ambiguous)),
     }
+}
+
+async fn prune(arguments: &PruneArgs) -> Result<Exit, Stopped> {
+    let PruneArgs { store, keep, dry_run, output } = arguments;
+    let retention = Retention::of(*keep, Timestamp::now());
+    let removed = if *dry_run {
+        store::open(&store.store, Mode::Read).await?.expired(retention).await?
+    } else {
+        store::open(&store.store, Mode::Change).await?.prune(retention).await?
+    };
+    let pruning = Pruning { dry_run: *dry_run, retention, removed };
+    output.write(&render::pruning(&pruning, output.format)?)?;
+    Ok(Exit::Success)
 }
 
 /// What is stored, with what only all of it together shows.

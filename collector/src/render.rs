@@ -6,7 +6,7 @@ mod table;
 use fleetmark_proto::shell::{grid::Grid, output::Format};
 use serde::Serialize;
 
-use crate::view::{ExportedRun, HostRow, ProfileDiff, ProfileRow, View};
+use crate::view::{ExportedRun, HostRow, ProfileDiff, ProfileRow, Pruning, View};
 
 /// A view could not be written in the form that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -78,8 +78,21 @@ pub fn export(runs: &[ExportedRun], format: Format) -> Result<String, RenderErro
     }
 }
 
+/// What was removed from the store.
+///
+/// # Errors
+///
+/// If the form refuses a value.
+pub fn pruning(pruning: &Pruning, format: Format) -> Result<String, RenderError> {
+    listed(pruning, &table::pruning(pruning), format)
+}
+
 /// A list that has one look: its grid's columns are the CSV's too.
-fn listed<T: Serialize>(rows: &[T], grid: &Grid, format: Format) -> Result<String, RenderError> {
+fn listed<T: Serialize + ?Sized>(
+    rows: &T,
+    grid: &Grid,
+    format: Format,
+) -> Result<String, RenderError> {
     match format {
         Format::Json => json(rows),
         Format::Csv => Ok(grid.csv()),

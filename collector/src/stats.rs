@@ -52,8 +52,40 @@ impl GroupKey {
 pub struct Group<'a> {
     /// The newest run of each host in which this spawner's cell has a median.
     newest: BTreeMap<Spawner, BTreeMap<&'a HostId, (&'a Report, &'a Cell)>>,
-    /// Runs with the cell that did not count, as they are suspect.
-    left_out: BTreeMap<Spawner, u64>,
+    /// Runs with the cell that did not count.
+    left_out: BTreeMap<Spawner, LeftOut>,
+}
+
+/// Whether a run counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// It does.
+    Counts,
+    /// It does not, as it is suspect.
+    Suspect,
+    /// It does not, as it ended before its plan did, suspect or not.
+    Partial,
+}
+
+impl Standing {
+    /// Where this run stands, suspect ones let in or not.
+    #[must_use]
+    pub fn of(report: &Report, include_suspect: bool) -> Self {
+        match report.partial {
+            _ if report.counts(include_suspect) => Self::Counts,
+            Some(_) => Self::Partial,
+            None => Self::Suspect,
+        }
+    }
+}
+
+/// Runs that did not count, by why.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct LeftOut {
+    /// As they are suspect.
+    pub suspect: u64,
+    /// As they are partial, suspect or not.
+    pub partial: u64,
 }
 
 /// The median of a profile's hosts for one cell.
@@ -71,13 +103,17 @@ pub struct ProfileMedian {
 
 impl<'a> Group<'a> {
     /// Adds a run's cell. Runs must come oldest first: the newest of a host takes the place of those before it.
-    pub fn add(&mut self, report: &'a Report, cell: &'a Cell, counts: bool) {
+    pub fn add(&mut self, report: &'a Report, cell: &'a Cell, standing: Standing) {
         let spawner = cell.key.spawner;
         let newest = self.newest.entry(spawner).or_default();
-        if !counts {
-            *self.left_out.entry(spawner).or_default() += 1;
-        } else if cell.median().is_some() {
-            newest.insert(&report.host.id, (report, cell));
+        let left_out = self.left_out.entry(spawner).or_default();
+        match standing {
+            Standing::Suspect => left_out.suspect += 1,
+            Standing::Partial => left_out.partial += 1,
+            Standing::Counts if cell.median().is_some() => {
+                newest.insert(&report.host.id, (report, cell));
+            }
+            Standing::Counts => {}
         }
     }
 
@@ -86,10 +122,10 @@ impl<'a> Group<'a> {
         self.newest.keys().copied()
     }
 
-    /// How many runs with this cell were left out as suspect.
+    /// How many runs with this cell were left out.
     #[must_use]
-    pub fn left_out(&self, spawner: Spawner) -> u64 {
-        self.left_out.get(&spawner).copied().unwrap_or(0)
+    pub fn left_out(&self, spawner: Spawner) -> LeftOut {
+        self.left_out.get(&spawner).copied().unwrap_or_default()
     }
 
     /// The median over the hosts; `None` if no host has a value.
@@ -138,6 +174,8 @@ impl<'a> Group<'a> {
 
 #[cfg(test)]
 mod tests {
+    use fleetmark_proto::report::Quality;
+
     use super::*;
     use crate::testing;
 
@@ -149,7 +187,7 @@ mod tests {
         }
         let mut group = Group::default();
         for report in &reports {
-            group.add(report, &report.cells[0], true);
+            group.add(report, &report.cells[0], Standing::Counts);
         }
         let found = group.median(reports[0].cells[0].key.spawner).unwrap();
         assert_eq!(
@@ -165,16 +203,30 @@ mod tests {
     }
 
     #[test]
-    fn suspect_runs_are_left_out_and_counted() {
+    fn suspect_and_partial_runs_are_left_out_and_counted() {
         let clean = testing::report("a", &[100; 3]);
         let suspect = testing::report("a", &[900; 3]);
+        let partial = testing::report("a", &[500; 3]);
         let mut group = Group::default();
-        group.add(&clean, &clean.cells[0], true);
-        group.add(&suspect, &suspect.cells[0], false);
+        group.add(&clean, &clean.cells[0], Standing::Counts);
+        group.add(&suspect, &suspect.cells[0], Standing::Suspect);
+        group.add(&partial, &partial.cells[0], Standing::Partial);
         let spawner = clean.cells[0].key.spawner;
         let found = group.median(spawner).unwrap();
         assert_eq!(found.median, Nanos(100));
-        assert_eq!(group.left_out(spawner), 1);
+        assert_eq!(group.left_out(spawner), LeftOut { suspect: 1, partial: 1 });
         assert_eq!(found.interval.unwrap().1, Basis::Rounds, "one host has its rounds only");
+    }
+
+    #[test]
+    fn a_partial_run_counts_under_no_circumstances() {
+        let mut report = testing::report("a", &[1]);
+        assert_eq!(Standing::of(&report, false), Standing::Counts);
+        report.quality = Quality::from_reasons(vec!["throttled".into()]);
+        assert_eq!(Standing::of(&report, false), Standing::Suspect);
+        assert_eq!(Standing::of(&report, true), Standing::Counts);
+        report.partial = Some("the agent was stopped".into());
+        assert_eq!(Standing::of(&report, false), Standing::Partial);
+        assert_eq!(Standing::of(&report, true), Standing::Partial);
     }
 }

@@ -4,15 +4,17 @@ mod diff;
 mod export;
 mod fleet;
 mod medians;
+mod pruning;
 
 pub use diff::{FacetDiff, NotOne, ProfileDiff, ProfileLabel, diff};
 pub use export::{ExportedRun, export};
 pub use fleet::{HostRow, ProfileRow, hosts, profiles};
 pub use medians::{CellView, Filter, ProfileView, SeriesView, VerdictView, View, medians};
+pub use pruning::Pruning;
 
 use std::collections::BTreeMap;
 
-use fleetmark_proto::{id::ProfileId, report::Report};
+use fleetmark_proto::{id::ProfileId, report::Report, unit::count};
 
 use crate::store::StoredRun;
 
@@ -31,4 +33,14 @@ fn by_profile<'a>(runs: &[&'a StoredRun]) -> BTreeMap<&'a ProfileId, Vec<&'a Sto
         profiles.entry(&run.report.profile.id).or_default().push(run);
     }
     profiles
+}
+
+/// How many of these are suspect.
+fn suspect(runs: &[&StoredRun]) -> u64 {
+    count(runs.iter().filter(|run| !run.report.quality.is_clean()).count())
+}
+
+/// How many of these ended before their plan did.
+fn partial(runs: &[&StoredRun]) -> u64 {
+    count(runs.iter().filter(|run| run.report.partial.is_some()).count())
 }

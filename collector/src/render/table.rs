@@ -12,7 +12,7 @@ use fleetmark_proto::{
 use jiff::Timestamp;
 
 use crate::view::{
-    CellView, HostRow, ProfileDiff, ProfileRow, ProfileView, SeriesView, VerdictView, View,
+    CellView, HostRow, ProfileDiff, ProfileRow, ProfileView, Pruning, SeriesView, VerdictView, View,
 };
 
 /// Where the tables stand.
@@ -103,10 +103,13 @@ fn same_group(a: &CellView, b: &CellView) -> bool {
 }
 
 fn facts(profile: &ProfileView) -> Vec<(&'static str, String)> {
-    let runs = match profile.suspect_runs {
-        0 => grouped(profile.runs),
-        suspect => format!("{}, {} of them suspect", grouped(profile.runs), grouped(suspect)),
-    };
+    let mut runs = grouped(profile.runs);
+    if profile.suspect_runs > 0 {
+        runs.push_str(&format!(", {} of them suspect", grouped(profile.suspect_runs)));
+    }
+    if profile.partial_runs > 0 {
+        runs.push_str(&format!(", {} of them partial", grouped(profile.partial_runs)));
+    }
     let mut facts = vec![("hosts", grouped(profile.hosts)), ("runs", runs)];
     let series = profile.series.iter().map(|series| &series.cell);
     let mut builds: Vec<&str> =
@@ -116,9 +119,7 @@ fn facts(profile: &ProfileView) -> Vec<(&'static str, String)> {
     if let [only] = builds[..] {
         facts.push(("build", only.to_owned()));
     }
-    if profile.suspect_runs > 0 && profile.suspect_runs == profile.runs {
-        let hint = "every run is suspect, so there is no median; --include-suspect shows one, \
-                    `export --format json` the reasons";
+    if let Some(hint) = no_median(profile) {
         facts.push(("hint", hint.to_owned()));
     }
     if !profile.complete {
@@ -131,6 +132,33 @@ fn facts(profile: &ProfileView) -> Vec<(&'static str, String)> {
         facts.push(("collision", hint));
     }
     facts
+}
+
+/// Why no run of a profile counts, if none does.
+fn no_median(profile: &ProfileView) -> Option<&'static str> {
+    let series = profile.series.iter().map(|series| &series.cell);
+    let mut suspect = 0;
+    for cell in profile.cells.iter().chain(series) {
+        if cell.median_ns.is_some() {
+            return None;
+        }
+        suspect += cell.suspect_left_out;
+    }
+    match (suspect, profile.partial_runs) {
+        (0, 0) => None,
+        (0, _) => Some(
+            "every run ended before its plan did, so there is no median; `export --format json` \
+             says why",
+        ),
+        (_, 0) => Some(
+            "every run is suspect, so there is no median; --include-suspect shows one, \
+             `export --format json` the reasons",
+        ),
+        (_, _) => Some(
+            "every run is suspect or ended before its plan did, so there is no median; \
+             --include-suspect shows one, `export --format json` the reasons",
+        ),
+    }
 }
 
 fn grid(
@@ -187,6 +215,7 @@ pub(super) fn profiles(rows: &[ProfileRow]) -> Grid {
             ("hosts", Align::Right),
             ("runs", Align::Right),
             ("suspect", Align::Right),
+            ("partial", Align::Right),
             ("last_seen", Align::Left),
         ],
         rows: rows
@@ -198,6 +227,7 @@ pub(super) fn profiles(rows: &[ProfileRow]) -> Grid {
                     row.hosts.to_string(),
                     row.runs.to_string(),
                     row.suspect_runs.to_string(),
+                    row.partial_runs.to_string(),
                     time(row.last_seen),
                 ]
             })
@@ -236,6 +266,7 @@ pub(super) fn hosts(rows: &[HostRow]) -> Grid {
             ("profile", Align::Left),
             ("runs", Align::Right),
             ("suspect", Align::Right),
+            ("partial", Align::Right),
             ("last_seen", Align::Left),
             ("labels", Align::Left),
             ("state", Align::Left),
@@ -245,23 +276,83 @@ pub(super) fn hosts(rows: &[HostRow]) -> Grid {
             .map(|row| {
                 let labels: Vec<String> =
                     row.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-                let state = if row.collision { "collision" } else { "ok" };
+                let mut state = vec![];
+                if row.collision {
+                    state.push("collision".to_owned());
+                }
+                if let Some(skew) = row.clock {
+                    state.push(format!("clock {skew}"));
+                }
+                if state.is_empty() {
+                    state.push("ok".to_owned());
+                }
                 vec![
                     row.id.to_string(),
                     row.name.clone(),
                     format!("{} ({})", row.profile_name, row.profile_id),
                     row.runs.to_string(),
                     row.suspect_runs.to_string(),
+                    row.partial_runs.to_string(),
                     time(row.last_seen),
                     labels.join(" "),
-                    state.to_owned(),
+                    state.join(", "),
                 ]
             })
             .collect(),
     }
 }
 
+pub(super) fn pruning(pruning: &Pruning) -> Grid {
+    let Pruning { dry_run, retention, removed } = pruning;
+    let row = |what: &str, before, rows: u64| vec![what.to_owned(), time(before), rows.to_string()];
+    Grid {
+        title: if *dry_run { "would be removed" } else { "removed" }.to_owned(),
+        columns: vec![("what", Align::Left), ("before", Align::Left), ("rows", Align::Right)],
+        rows: vec![
+            row("runs", retention.runs_before, removed.runs),
+            row("keys", retention.keys_before, removed.keys),
+        ],
+    }
+}
+
 /// To the second, in UTC.
 fn time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetmark_proto::report::Quality;
+
+    use super::*;
+    use crate::{
+        store::StoredRun,
+        testing,
+        view::{self, Filter},
+    };
+
+    /// What the table says of runs, `whole` or not and `clean` or not.
+    fn said(runs: &[(bool, bool)]) -> String {
+        let run = |&(whole, clean): &(bool, bool)| {
+            let mut report = testing::pair("a", 0.5);
+            report.partial = (!whole).then(|| "the agent was stopped".to_owned());
+            let reasons = if clean { vec![] } else { vec!["throttled".to_owned()] };
+            report.quality = Quality::from_reasons(reasons);
+            StoredRun { received_at: report.ended_at, sent_at: None, report }
+        };
+        let runs: Vec<StoredRun> = runs.iter().map(run).collect();
+        medians(&view::medians(&runs, &Filter::default(), Timestamp::now()), Look::Text)
+    }
+
+    #[test]
+    fn what_is_left_out_is_said_and_why_there_is_no_median() {
+        let whole = said(&[(true, true), (false, true), (true, false)]);
+        assert!(whole.contains("3, 1 of them suspect, 1 of them partial"), "{whole}");
+        assert!(!whole.contains("hint"), "{whole}");
+        let partial = said(&[(false, true), (false, false)]);
+        assert!(partial.contains("every run ended before its plan did"), "{partial}");
+        assert!(!partial.contains("--include-suspect"), "which would not help: {partial}");
+        assert!(said(&[(true, false)]).contains("every run is suspect, so there is no median"));
+        assert!(said(&[(true, false), (false, true)]).contains("suspect or ended before"));
+    }
 }

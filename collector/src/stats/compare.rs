@@ -105,7 +105,7 @@ mod tests {
     use fleetmark_proto::report::Report;
 
     use super::*;
-    use crate::testing;
+    use crate::{stats::Standing, testing};
 
     /// What is said of `tokio` against `thread` over hosts whose eleven rounds have these ratios.
     fn over(hosts: &[f64]) -> Verdict {
@@ -117,7 +117,7 @@ mod tests {
         let mut group = Group::default();
         for report in &reports {
             for cell in &report.cells {
-                group.add(report, cell, true);
+                group.add(report, cell, Standing::Counts);
             }
         }
         let groups = [(testing::group_key(&reports[0]), group)];

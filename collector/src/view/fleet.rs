@@ -9,10 +9,13 @@ use fleetmark_proto::{
     unit::count,
 };
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::by_profile;
-use crate::{stats::collided, store::StoredRun};
+use super::{by_profile, partial, suspect};
+use crate::{
+    stats::collided,
+    store::{Skew, StoredRun},
+};
 
 /// A profile, in one row.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -27,6 +30,8 @@ pub struct ProfileRow {
     pub runs: u64,
     /// Those that are suspect.
     pub suspect_runs: u64,
+    /// Those that ended before their plan did; they enter no median.
+    pub partial_runs: u64,
     /// When the newest run ended.
     pub last_seen: Timestamp,
     /// Whether enough is known of the hardware for verdicts.
@@ -52,8 +57,14 @@ pub struct HostRow {
     pub runs: u64,
     /// Those that are suspect.
     pub suspect_runs: u64,
+    /// Those that ended before their plan did; they enter no median.
+    pub partial_runs: u64,
     /// When the newest run ended.
     pub last_seen: Timestamp,
+    /// How far the host's clock was behind the collector's when its newest run came, negative if ahead, in seconds; `null`
+    /// where they were at most five minutes apart, or the agent did not tell.
+    #[serde(rename = "clock_behind_s", serialize_with = "seconds")]
+    pub clock: Option<Skew>,
     /// Whether two machines claim to be this host; then it enters no median.
     pub collision: bool,
     /// What the owner calls it.
@@ -76,6 +87,7 @@ pub fn profiles(runs: &[StoredRun]) -> Vec<ProfileRow> {
                 hosts: count(hosts.len()),
                 runs: count(runs.len()),
                 suspect_runs: suspect(&runs),
+                partial_runs: partial(&runs),
                 last_seen: newest.time(),
                 complete: profile.facets.is_complete(),
                 facets: profile.facets.clone(),
@@ -108,7 +120,9 @@ pub fn hosts(runs: &[StoredRun]) -> Vec<HostRow> {
                 profile_name: report.profile.name.clone(),
                 runs: count(runs.len()),
                 suspect_runs: suspect(&runs),
+                partial_runs: partial(&runs),
                 last_seen: newest.time(),
+                clock: newest.clock_skew(),
                 collision: collided.contains(id),
                 labels: report.labels.clone(),
             })
@@ -116,6 +130,45 @@ pub fn hosts(runs: &[StoredRun]) -> Vec<HostRow> {
         .collect()
 }
 
-fn suspect(runs: &[&StoredRun]) -> u64 {
-    count(runs.iter().filter(|run| !run.report.quality.is_clean()).count())
+fn seconds<S: Serializer>(skew: &Option<Skew>, serializer: S) -> Result<S::Ok, S::Error> {
+    skew.map(|skew| skew.behind.as_secs()).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan as _;
+
+    use super::*;
+    use crate::testing;
+
+    fn run(report: fleetmark_proto::report::Report) -> StoredRun {
+        StoredRun { received_at: report.ended_at, sent_at: Some(report.ended_at), report }
+    }
+
+    #[test]
+    fn a_clock_is_that_of_the_newest_run() {
+        let mut skewed = run(testing::report("a", &[1]));
+        skewed.sent_at = Some(skewed.received_at + 2.hours());
+        let rows = hosts(&[skewed.clone(), run(testing::report("b", &[1]))]);
+        assert_eq!(rows[0].clock.unwrap().to_string(), "2h ahead");
+        assert_eq!(rows[1].clock, None);
+        let json = serde_json::to_value(&rows).unwrap();
+        assert_eq!(json[0]["clock_behind_s"], -7_200);
+        assert_eq!(json[1]["clock_behind_s"], serde_json::Value::Null);
+
+        let mut set_right = testing::report("a", &[1]);
+        set_right.ended_at += 1.minute();
+        assert_eq!(hosts(&[skewed, run(set_right)])[0].clock, None);
+    }
+
+    #[test]
+    fn partial_runs_are_counted_beside_suspect_ones() {
+        let mut partial = testing::report("a", &[1]);
+        partial.partial = Some("the agent was stopped".into());
+        let runs = [partial, testing::report("a", &[1])].map(run);
+        let row = &hosts(&runs)[0];
+        assert_eq!((row.runs, row.suspect_runs, row.partial_runs), (2, 0, 1));
+        let row = &profiles(&runs)[0];
+        assert_eq!((row.runs, row.suspect_runs, row.partial_runs), (2, 0, 1));
+    }
 }

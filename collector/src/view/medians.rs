@@ -14,9 +14,9 @@ use fleetmark_proto::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{by_profile, is_meant};
+use super::{by_profile, is_meant, partial, suspect};
 use crate::{
-    stats::{Group, GroupKey, collided, compare},
+    stats::{Group, GroupKey, Standing, collided, compare},
     store::StoredRun,
 };
 
@@ -80,6 +80,8 @@ pub struct ProfileView {
     pub runs: u64,
     /// Those that are suspect.
     pub suspect_runs: u64,
+    /// Those that ended before their plan did; they enter no median.
+    pub partial_runs: u64,
     /// Hosts of which two machines claim to be one; they enter no median.
     pub collisions: Vec<HostId>,
     /// Whether enough is known of the hardware for verdicts.
@@ -132,6 +134,8 @@ pub struct CellView {
     pub samples: u64,
     /// Runs with this cell that did not count, as they are suspect.
     pub suspect_left_out: u64,
+    /// Runs with this cell that did not count, as they are partial, suspect or not.
+    pub partial_left_out: u64,
 }
 
 /// A verdict with what it is about.
@@ -198,7 +202,8 @@ fn profile(
         name: newest.profile.name.clone(),
         hosts: count(hosts.len()),
         runs: count(runs.len()),
-        suspect_runs: count(runs.iter().filter(|run| !run.report.quality.is_clean()).count()),
+        suspect_runs: suspect(runs),
+        partial_runs: partial(runs),
         collisions: hosts.into_iter().filter(|host| collided.contains(host)).cloned().collect(),
         complete,
         facets: newest.profile.facets.clone(),
@@ -211,6 +216,7 @@ fn profile(
         kernel_time_ns: samples::median(
             &runs
                 .iter()
+                .filter(|run| run.report.partial.is_none())
                 .filter_map(|run| run.report.evidence.kernel_time(1_000_000))
                 .collect::<Vec<_>>(),
         ),
@@ -234,13 +240,13 @@ fn groups<'a>(
     let mut groups: BTreeMap<GroupKey, Group<'_>> = BTreeMap::new();
     for run in runs.iter().filter(|run| !collided.contains(&run.report.host.id)) {
         let report = &run.report;
-        let counts = report.counts(filter.include_suspect);
+        let standing = Standing::of(report, filter.include_suspect);
         let cells = report.cells.iter().map(|cell| (None, cell));
         let series = report.series.iter().map(|series| (Some(series.key), &series.cell));
         for (series, cell) in cells.chain(series) {
             if filter.scenario.is_empty() || filter.scenario.contains(&cell.key.scenario) {
                 let key = GroupKey::of(report, series, cell);
-                groups.entry(key).or_default().add(report, cell, counts);
+                groups.entry(key).or_default().add(report, cell, standing);
             }
         }
     }
@@ -254,6 +260,7 @@ fn cells(key: &GroupKey, group: &Group<'_>, filter: &Filter) -> Vec<CellView> {
         .map(|spawner| {
             let found = group.median(spawner);
             let interval = found.as_ref().and_then(|found| found.interval);
+            let left_out = group.left_out(spawner);
             CellView {
                 scenario: key.scenario,
                 spawner,
@@ -264,7 +271,8 @@ fn cells(key: &GroupKey, group: &Group<'_>, filter: &Filter) -> Vec<CellView> {
                 interval_basis: interval.map(|(_, basis)| basis),
                 hosts: found.as_ref().map_or(0, |found| found.hosts),
                 samples: found.as_ref().map_or(0, |found| found.samples),
-                suspect_left_out: group.left_out(spawner),
+                suspect_left_out: left_out.suspect,
+                partial_left_out: left_out.partial,
             }
         })
         .collect()
@@ -336,6 +344,36 @@ mod tests {
         assert!(profile.verdicts.is_empty());
         let all = medians(&runs, &Filter { include_suspect: true, ..Filter::default() }, now());
         assert_eq!(all.profiles[0].verdicts[0].verdict.verdict, Outcome::Faster);
+    }
+
+    #[test]
+    fn a_partial_run_is_counted_and_enters_no_median() {
+        let mut partial = testing::pair("a", 0.5);
+        partial.partial = Some("the agent was stopped".into());
+        partial.evidence.canary_before_ns = Some(Nanos(900_000));
+        let mut suspect_too = testing::pair("b", 0.5);
+        suspect_too.partial.clone_from(&partial.partial);
+        suspect_too.quality = Quality::from_reasons(vec!["throttled".into()]);
+        let mut whole = testing::pair("c", 2.0);
+        whole.evidence.canary_before_ns = Some(Nanos(100_000));
+        let expected = whole.evidence.kernel_time(1_000_000);
+        let runs = [partial, suspect_too, whole].map(run);
+        for include_suspect in [false, true] {
+            let filter = Filter { include_suspect, ..Filter::default() };
+            let view = medians(&runs, &filter, now());
+            let profile = &view.profiles[0];
+            assert_eq!((profile.runs, profile.suspect_runs, profile.partial_runs), (3, 1, 2));
+            for cell in &profile.cells {
+                assert_eq!((cell.hosts, cell.suspect_left_out, cell.partial_left_out), (1, 0, 2));
+            }
+            assert_eq!(profile.verdicts[0].verdict.verdict, Outcome::Slower, "that of host c");
+            assert_eq!(profile.kernel_time_ns, expected, "nor does its canary");
+
+            let none = &medians(&runs[..2], &filter, now()).profiles[0];
+            assert_eq!(none.cells.len(), 2, "listed");
+            assert!(none.cells.iter().all(|cell| cell.median_ns.is_none()));
+            assert!(none.verdicts.is_empty());
+        }
     }
 
     #[test]

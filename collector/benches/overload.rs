@@ -1,0 +1,287 @@
+//! What a collector does when four times as much comes as it can take: how much it still stores, how much memory it needs,
+//! and whether everybody else is told when to come again.
+//!
+//! `cargo bench -p fleetmark-collector --bench overload`
+//!
+//! The real collector stores in SQLite on this machine's disk. Half of the CPUs are the collector's and half the clients',
+//! so that the clients' work does not pass for the collector's.
+
+use std::{
+    error::Error,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::Path,
+    process::{self, Child, Command, ExitCode, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use fleetmark_collector::load::{Fleet, Link, Load, Seen, Supply, closed, open};
+use fleetmark_proto::unit::{Nanos, grouped, rounded};
+use tempfile::TempDir;
+use url::Url;
+
+/// Hosts of the fleet.
+const HOSTS: u32 = 10_000;
+/// Connections that the clients share.
+const LINKS: usize = 64;
+/// Callers that together find the collector's peak.
+const CALLERS: [usize; 4] = [16, 48, 96, 192];
+/// How long each number of callers is tried.
+const PROBE: Duration = Duration::from_secs(5);
+/// How long the overload lasts.
+const OVERLOAD: Duration = Duration::from_secs(20);
+/// How much more comes than the collector can take.
+const TIMES: f64 = 4.0;
+/// Calls that may be on their way at a time.
+const UNANSWERED: usize = 20_000;
+/// What must still be stored of the peak.
+const SHARE: f64 = 0.8;
+/// The most memory that the collector may ever have held.
+const MEMORY_KIB: u64 = 256 * 1024;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    match benchmark() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether everything came out as it should.
+fn benchmark() -> Outcome<bool> {
+    let split = Split::of_this_machine();
+    split.keep_to(&split.clients)?;
+    say(format_args!("{}\n", split.words()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut met = true;
+    for reports in [1, 16] {
+        met &= runtime.block_on(overload(&split, reports))?;
+    }
+    Ok(met)
+}
+
+/// Overloads a collector of its own with batches of so many reports.
+async fn overload(split: &Split, reports: usize) -> Outcome<bool> {
+    let collector = Collector::start(split)?;
+    let url = collector.url.clone();
+    let mut fleet = Fleet::new("sim", HOSTS, 4)?;
+    let links = Link::open_many(&url, LINKS).await?;
+    say(format_args!("batches of {reports}: {LINKS} connections, a fleet of {HOSTS} hosts\n"))?;
+
+    let mut peak: f64 = 0.0;
+    for callers in CALLERS {
+        // More than anybody can take in that time.
+        let supply = Supply::of(&mut fleet, 60_000 / reports.min(8), reports);
+        let load = Load { links: links.clone(), supply, lasting: PROBE };
+        let seen = closed(&load, callers).await;
+        peak = peak.max(seen.goodput());
+        say(format_args!("  {callers:>4} callers    {}\n", line(&seen)))?;
+    }
+
+    let calls_per_s = TIMES * peak / approximate(reports);
+    let enough = 1.2 * peak / approximate(reports) * OVERLOAD.as_secs_f64() + calls_per_s;
+    let supply = Supply::of(&mut fleet, usize::try_from(rounded(enough))?, reports);
+    let load = Load { links, supply, lasting: OVERLOAD };
+    let cpu = (collector.cpu()?, own_cpu()?);
+    let seen = open(&load, calls_per_s, UNANSWERED).await;
+    let busy =
+        |now: Duration, before: Duration| (now - before).as_secs_f64() / OVERLOAD.as_secs_f64();
+    let busy = (busy(collector.cpu()?, cpu.0), busy(own_cpu()?, cpu.1));
+    say(format_args!("  {TIMES} × the peak   {}\n", line(&seen)))?;
+    say(format_args!("  CPUs in use     collector {:.2}, clients {:.2}\n", busy.0, busy.1))?;
+    for (how, times) in &seen.failed {
+        say(format_args!("  failed {times} times: {how}\n"))?;
+    }
+
+    let share = seen.goodput() / peak;
+    let memory_kib = collector.peak_memory_kib()?;
+    let silent = seen.refused_untold + seen.failures();
+    let refused = seen.refused + seen.refused_untold;
+    let offered = approximate(seen.calls) / OVERLOAD.as_secs_f64() / calls_per_s * TIMES;
+    let told = if refused == 0 { 1.0 } else { approximate(seen.refused) / approximate(refused) };
+    let results = [
+        judge("offered", format!("{offered:.2} × the peak"), offered >= 0.95 * TIMES),
+        judge(
+            "goodput",
+            format!("{:.0}% of the peak, at least 80%", share * 100.0),
+            share >= SHARE,
+        ),
+        judge(
+            "peak memory",
+            format!("{} MiB, at most 256", memory_kib / 1024),
+            memory_kib <= MEMORY_KIB,
+        ),
+        judge(
+            "refusals with RetryInfo",
+            format!("{:.2}% of {}", told * 100.0, grouped(refused)),
+            seen.refused_untold == 0,
+        ),
+        judge("calls that failed otherwise", grouped(seen.failures()), silent == 0),
+    ];
+    let mut met = true;
+    for (text, is_met) in results {
+        say(format_args!("{text}"))?;
+        met &= is_met;
+    }
+    collector.stop()?;
+    Ok(met)
+}
+
+fn judge(name: &str, text: String, met: bool) -> (String, bool) {
+    let word = if met { "met" } else { "missed" };
+    (format!("  {name}: {text}: {word}\n"), met)
+}
+
+fn line(seen: &Seen) -> String {
+    let quantile = |times: &[Duration], share: usize| {
+        let mut times = times.to_vec();
+        times.sort_unstable();
+        let place = (times.len() * share / 100).min(times.len().saturating_sub(1));
+        times.get(place).map_or_else(|| "-".to_owned(), |time| Nanos::from(*time).to_string())
+    };
+    format!(
+        "{:>6} reports/s stored; {} calls, {} refused{}{}; answered in {}, 99% in {}; refused in {}, 99% in {}",
+        grouped(rounded(seen.goodput())),
+        grouped(seen.calls),
+        grouped(seen.refused + seen.refused_untold),
+        if seen.held_back > 0 { format!(", {} held back", seen.held_back) } else { String::new() },
+        if seen.ran_dry { ", ran dry" } else { "" },
+        quantile(&seen.answering, 50),
+        quantile(&seen.answering, 99),
+        quantile(&seen.refusing, 50),
+        quantile(&seen.refusing, 99),
+    )
+}
+
+/// Who may use which CPUs, as `taskset` takes it; empty where all use all.
+struct Split {
+    collector: String,
+    clients: String,
+}
+
+impl Split {
+    fn of_this_machine() -> Self {
+        let cpus = thread::available_parallelism().map_or(1, |cpus| cpus.get());
+        let taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).status();
+        if cpus < 2 || taskset.is_err() {
+            return Self { collector: String::new(), clients: String::new() };
+        }
+        let half = cpus / 2;
+        Self { collector: format!("0-{}", half - 1), clients: format!("{half}-{}", cpus - 1) }
+    }
+
+    /// Keeps this process, which has one thread yet, to some CPUs.
+    fn keep_to(&self, cpus: &str) -> io::Result<()> {
+        if cpus.is_empty() {
+            return Ok(());
+        }
+        let own = process::id().to_string();
+        let mut taskset = Command::new("taskset");
+        taskset.args(["-p", "-c", cpus, &own]).stdout(Stdio::null()).status().map(|_| ())
+    }
+
+    fn words(&self) -> String {
+        if self.collector.is_empty() {
+            return "the collector and its clients share all CPUs".to_owned();
+        }
+        format!("the collector on CPUs {}, its clients on {}", self.collector, self.clients)
+    }
+}
+
+/// The real collector, with a store of its own.
+struct Collector {
+    child: Child,
+    url: Url,
+    _folder: TempDir,
+}
+
+impl Collector {
+    fn start(split: &Split) -> Outcome<Self> {
+        let folder = tempfile::tempdir()?;
+        let log = folder.path().join("log");
+        let binary = env!("CARGO_BIN_EXE_fleetmark-collector");
+        let mut command = if split.collector.is_empty() {
+            Command::new(binary)
+        } else {
+            let mut command = Command::new("taskset");
+            command.args(["-c", &split.collector, binary]);
+            command
+        };
+        let store = format!("sqlite:{}", folder.path().join("fleet.db").display());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--store", &store, "--state-dir"]);
+        command.arg(folder.path()).stderr(File::create(&log)?);
+        let child = command.spawn()?;
+        let url = listening(&log)?;
+        Ok(Self { child, url, _folder: folder })
+    }
+
+    fn peak_memory_kib(&self) -> Outcome<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmHWM")?;
+        Ok(number.parse()?)
+    }
+
+    fn cpu(&self) -> Outcome<Duration> {
+        cpu_of(&self.child.id().to_string())
+    }
+
+    fn stop(mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(|_| ())
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        // Nothing is left of a benchmark that failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where the collector says that it listens.
+fn listening(log: &Path) -> Outcome<Url> {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(30) {
+        let said = fs::read_to_string(log)?;
+        if let Some((_, rest)) = said.split_once("listening on ")
+            && let Some((address, _)) = rest.split_once(',')
+        {
+            return Ok(format!("http://{address}").parse()?);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Err("the collector does not listen".into())
+}
+
+fn own_cpu() -> Outcome<Duration> {
+    cpu_of("self")
+}
+
+/// CPU time of a process, by the kernel's hundredths of a second.
+fn cpu_of(process: &str) -> Outcome<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').ok_or("no process")?;
+    let mut ticks = 0;
+    for field in fields.split_whitespace().skip(11).take(2) {
+        ticks += field.parse::<u64>()?;
+    }
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+fn approximate(number: impl TryInto<u64>) -> f64 {
+    Nanos(number.try_into().unwrap_or(u64::MAX)).to_f64()
+}
+
+fn say(text: std::fmt::Arguments<'_>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.to_string().as_bytes())?;
+    out.flush()
+}
