@@ -273,3 +273,101 @@ fn cpu_time(usage: Usage) -> Nanos {
 fn own_cpu_time() -> Nanos {
     usage::own().map_or(Nanos(0), |counted| counted.cpu_time())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser as _;
+    use fleetmark_proto::unit::Nanos;
+
+    use super::*;
+    use crate::{
+        args::{Cli, Command},
+        plan::Plan,
+    };
+
+    const SECOND: Nanos = Nanos(1_000_000_000);
+
+    fn rules() -> Rules {
+        Rules {
+            windows: vec![],
+            max_pressure: 0.1,
+            budget: Budget::PerCpu(Duration::from_secs(60)),
+        }
+    }
+
+    fn guard(rules: Rules, state: &Path) -> Guard {
+        fs::create_dir_all(state.join("agent")).unwrap();
+        Guard::new(rules, state, 2)
+    }
+
+    fn plan() -> Plan {
+        let cli = Cli::parse_from(["fleetmark-agent", "run"]);
+        let Command::Run(run) = cli.command else { panic!("not a run") };
+        Plan::new(&run.measure.asked(), 2).unwrap()
+    }
+
+    fn used(seconds: u64) -> Usage {
+        Usage { user_ns: Nanos(seconds * SECOND.0), ..Usage::default() }
+    }
+
+    #[test]
+    fn what_speaks_against_a_run_is_found_before_it() {
+        let state = tempfile::tempdir().unwrap();
+        let now: Timestamp = "2026-11-25T12:00:00Z".parse().unwrap();
+        let night = Rules { windows: vec!["22:00-06:00".parse().unwrap()], ..rules() };
+        let held = |rules: &Rules, needed: u64, pressure: f64| {
+            let guard = guard(rules.clone(), state.path());
+            guard.before(now, Nanos(needed * SECOND.0), Some(pressure)).map(|held| held.to_string())
+        };
+        let says = |held: Option<String>, words: &str| {
+            assert!(held.as_ref().is_some_and(|held| held.contains(words)), "{held:?}");
+        };
+        assert_eq!(held(&rules(), 120, 0.1), None);
+        says(held(&rules(), 120, 0.11), "busy by 11%, more than the 10% of --max-pressure");
+        says(
+            held(&rules(), 121, 0.0),
+            "a run takes about 121 s of CPU time, and --budget allows 120 s",
+        );
+        says(held(&night, 1, 0.0), "outside of --window 22:00-06:00 UTC");
+        Ledger::new(state.path()).write(now, Nanos(100 * SECOND.0)).unwrap();
+        assert_eq!(held(&rules(), 20, 0.0), None);
+        says(held(&rules(), 21, 0.0), "20.0 s are left of today's --budget");
+        fs::write(state.path().join("pause"), "").unwrap();
+        says(held(&rules(), 1, 0.0), "pause is there; remove it");
+    }
+
+    #[test]
+    fn a_run_ends_at_a_word_a_file_or_the_end_of_its_budget() {
+        let state = tempfile::tempdir().unwrap();
+        let guard = guard(rules(), state.path());
+        let plan = plan();
+        let stop = Arc::new(AtomicBool::new(false));
+        let between = |watch: &mut Watch<'_>, done: u64, seconds: u64| {
+            let usage = used(seconds);
+            let ended = watch.between(&Progress { done, total: 9, next: &plan.cells[0], usage });
+            ended.break_value()
+        };
+        // No such host shows what others use.
+        let mut watch = guard.watch(&stop, Path::new("/nonexistent"));
+        assert_eq!(between(&mut watch, 0, 0), None);
+        assert_eq!(between(&mut watch, 1, 60), None);
+        assert_eq!(between(&mut watch, 0, 0), None, "the next pass counts from nothing");
+        let over = between(&mut watch, 1, 61);
+        assert!(over.is_some_and(|words| words.contains("are left of today's --budget")));
+        watch.end(Some(used(121))).unwrap();
+        let ledger = Ledger::new(state.path());
+        assert!(ledger.used(Timestamp::now()) >= Nanos(121 * SECOND.0), "and is written down");
+
+        ledger.write(Timestamp::now(), Nanos(0)).unwrap();
+        let mut watch = guard.watch(&stop, Path::new("/nonexistent"));
+        assert_eq!(between(&mut watch, 0, 0), None);
+        fs::write(state.path().join("pause"), "").unwrap();
+        assert!(between(&mut watch, 1, 0).is_some_and(|words| words.contains("pause is there")));
+        fs::remove_file(state.path().join("pause")).unwrap();
+        assert_eq!(between(&mut watch, 1, 0), None);
+        stop.store(true, Ordering::Relaxed);
+        assert!(between(&mut watch, 2, 0).is_some_and(|words| words.contains("told to end")));
+    }
+}
