@@ -89,7 +89,8 @@ async fn herd(split: &Split, outage: Duration) -> Outcome<bool> {
             waited += backoff.wait(None);
         }
         let batch = Batch::of(&mut fleet, 1);
-        let agent = Agent { url: collector.url.clone(), batch, backoff, back_at, seen: Arc::clone(&seen) };
+        let agent =
+            Agent { url: collector.url.clone(), batch, backoff, back_at, seen: Arc::clone(&seen) };
         agents.spawn(agent.deliver(waited - outage));
     }
     while let Some(ended) = agents.join_next().await {
@@ -174,11 +175,8 @@ fn tell(outage: Duration, seen: &Seen) -> Outcome<bool> {
         grouped(seen.refused),
         grouped(seen.failed),
     ))?;
-    let even = judge(
-        "busiest second",
-        format!("{times:.2} × the mean, at most {PEAK}"),
-        times <= PEAK,
-    );
+    let even =
+        judge("busiest second", format!("{times:.2} × the mean, at most {PEAK}"), times <= PEAK);
     let whole = judge(
         "all delivered",
         format!("in {}, at most {}", Nanos::from(seen.last), Nanos::from(DELIVERED)),

@@ -6,20 +6,20 @@
 //! The real collector stores in SQLite on this machine's disk. Half of the CPUs are the collector's and half the clients',
 //! so that the clients' work does not pass for the collector's.
 
+#[path = "support/collector.rs"]
+mod collector;
+
 use std::{
     error::Error,
-    fs::{self, File},
+    fs,
     io::{self, Write as _},
-    path::Path,
-    process::{self, Child, Command, ExitCode, Stdio},
-    thread,
-    time::{Duration, Instant},
+    process::ExitCode,
+    time::Duration,
 };
 
+use collector::{Collector, Split, approximate, judge, say};
 use fleetmark_collector::load::{Fleet, Link, Load, Seen, Supply, closed, open};
 use fleetmark_proto::unit::{Nanos, grouped, rounded};
-use tempfile::TempDir;
-use url::Url;
 
 /// Hosts of the fleet.
 const HOSTS: u32 = 10_000;
@@ -40,7 +40,7 @@ const SHARE: f64 = 0.8;
 /// The most memory that the collector may ever have held.
 const MEMORY_KIB: u64 = 256 * 1024;
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {
     match benchmark() {
@@ -88,11 +88,11 @@ async fn overload(split: &Split, reports: usize) -> Outcome<bool> {
     let enough = 1.2 * peak / approximate(reports) * OVERLOAD.as_secs_f64() + calls_per_s;
     let supply = Supply::of(&mut fleet, usize::try_from(rounded(enough))?, reports);
     let load = Load { links, supply, lasting: OVERLOAD };
-    let cpu = (collector.cpu()?, own_cpu()?);
+    let cpu = (cpu_of(&collector.id().to_string())?, own_cpu()?);
     let seen = open(&load, calls_per_s, UNANSWERED).await;
     let busy =
         |now: Duration, before: Duration| (now - before).as_secs_f64() / OVERLOAD.as_secs_f64();
-    let busy = (busy(collector.cpu()?, cpu.0), busy(own_cpu()?, cpu.1));
+    let busy = (busy(cpu_of(&collector.id().to_string())?, cpu.0), busy(own_cpu()?, cpu.1));
     say(format_args!("  {TIMES} × the peak   {}\n", line(&seen)))?;
     say(format_args!("  CPUs in use     collector {:.2}, clients {:.2}\n", busy.0, busy.1))?;
     for (how, times) in &seen.failed {
@@ -100,7 +100,7 @@ async fn overload(split: &Split, reports: usize) -> Outcome<bool> {
     }
 
     let share = seen.goodput() / peak;
-    let memory_kib = collector.peak_memory_kib()?;
+    let memory_kib = peak_memory_kib(collector.id())?;
     let silent = seen.refused_untold + seen.failures();
     let refused = seen.refused + seen.refused_untold;
     let offered = approximate(seen.calls) / OVERLOAD.as_secs_f64() / calls_per_s * TIMES;
@@ -133,11 +133,6 @@ async fn overload(split: &Split, reports: usize) -> Outcome<bool> {
     Ok(met)
 }
 
-fn judge(name: &str, text: String, met: bool) -> (String, bool) {
-    let word = if met { "met" } else { "missed" };
-    (format!("  {name}: {text}: {word}\n"), met)
-}
-
 fn line(seen: &Seen) -> String {
     let quantile = |times: &[Duration], share: usize| {
         let mut times = times.to_vec();
@@ -159,106 +154,11 @@ fn line(seen: &Seen) -> String {
     )
 }
 
-/// Who may use which CPUs, as `taskset` takes it; empty where all use all.
-struct Split {
-    collector: String,
-    clients: String,
-}
-
-impl Split {
-    fn of_this_machine() -> Self {
-        let cpus = thread::available_parallelism().map_or(1, |cpus| cpus.get());
-        let taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).status();
-        if cpus < 2 || taskset.is_err() {
-            return Self { collector: String::new(), clients: String::new() };
-        }
-        let half = cpus / 2;
-        Self { collector: format!("0-{}", half - 1), clients: format!("{half}-{}", cpus - 1) }
-    }
-
-    /// Keeps this process, which has one thread yet, to some CPUs.
-    fn keep_to(&self, cpus: &str) -> io::Result<()> {
-        if cpus.is_empty() {
-            return Ok(());
-        }
-        let own = process::id().to_string();
-        let mut taskset = Command::new("taskset");
-        taskset.args(["-p", "-c", cpus, &own]).stdout(Stdio::null()).status().map(|_| ())
-    }
-
-    fn words(&self) -> String {
-        if self.collector.is_empty() {
-            return "the collector and its clients share all CPUs".to_owned();
-        }
-        format!("the collector on CPUs {}, its clients on {}", self.collector, self.clients)
-    }
-}
-
-/// The real collector, with a store of its own.
-struct Collector {
-    child: Child,
-    url: Url,
-    _folder: TempDir,
-}
-
-impl Collector {
-    fn start(split: &Split) -> Outcome<Self> {
-        let folder = tempfile::tempdir()?;
-        let log = folder.path().join("log");
-        let binary = env!("CARGO_BIN_EXE_fleetmark-collector");
-        let mut command = if split.collector.is_empty() {
-            Command::new(binary)
-        } else {
-            let mut command = Command::new("taskset");
-            command.args(["-c", &split.collector, binary]);
-            command
-        };
-        let store = format!("sqlite:{}", folder.path().join("fleet.db").display());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--store", &store, "--state-dir"]);
-        command.arg(folder.path()).stderr(File::create(&log)?);
-        let child = command.spawn()?;
-        let url = listening(&log)?;
-        Ok(Self { child, url, _folder: folder })
-    }
-
-    fn peak_memory_kib(&self) -> Outcome<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let number = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmHWM")?;
-        Ok(number.parse()?)
-    }
-
-    fn cpu(&self) -> Outcome<Duration> {
-        cpu_of(&self.child.id().to_string())
-    }
-
-    fn stop(mut self) -> io::Result<()> {
-        self.child.kill()?;
-        self.child.wait().map(|_| ())
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        // Nothing is left of a benchmark that failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Where the collector says that it listens.
-fn listening(log: &Path) -> Outcome<Url> {
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(30) {
-        let said = fs::read_to_string(log)?;
-        if let Some((_, rest)) = said.split_once("listening on ")
-            && let Some((address, _)) = rest.split_once(',')
-        {
-            return Ok(format!("http://{address}").parse()?);
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    Err("the collector does not listen".into())
+fn peak_memory_kib(process: u32) -> Outcome<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmHWM")?;
+    Ok(number.parse()?)
 }
 
 fn own_cpu() -> Outcome<Duration> {
@@ -274,14 +174,4 @@ fn cpu_of(process: &str) -> Outcome<Duration> {
         ticks += field.parse::<u64>()?;
     }
     Ok(Duration::from_millis(ticks * 10))
-}
-
-fn approximate(number: impl TryInto<u64>) -> f64 {
-    Nanos(number.try_into().unwrap_or(u64::MAX)).to_f64()
-}
-
-fn say(text: std::fmt::Arguments<'_>) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.to_string().as_bytes())?;
-    out.flush()
 }

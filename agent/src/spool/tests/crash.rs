@@ -341,7 +341,7 @@ fn live(generations: &[Generation], bounds: Bounds) -> Result<(), String> {
         let mut random = ChaCha8Rng::seed_from_u64(*seed);
         let mut some = move || {
             let survive = [0.1, 0.5, 0.9][random.random_range(0..3)];
-            Fate::Some(survive, ChaCha8Rng::seed_from_u64(random.random()))
+            Fate::Some(survive, Box::new(ChaCha8Rng::seed_from_u64(random.random())))
         };
         let mut last = some();
         let known = Arc::clone(&model);

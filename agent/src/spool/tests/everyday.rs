@@ -48,7 +48,7 @@ fn a_report_in_quarantine_has_a_reason_and_can_come_back() {
         bytes: 100,
         reason: "host.id must not be empty".to_owned(),
     };
-    assert_eq!(spool.quarantined().unwrap(), [aside.clone()]);
+    assert_eq!(spool.quarantined().unwrap(), std::slice::from_ref(&aside));
     let usage = spool.usage().unwrap();
     assert_eq!(usage, Usage { waiting: 0, quarantined: 1, ..before });
 

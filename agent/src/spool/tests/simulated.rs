@@ -126,7 +126,7 @@ pub(super) enum Fate {
     Everything,
     Nothing,
     /// Each change with this probability.
-    Some(f64, ChaCha8Rng),
+    Some(f64, Box<ChaCha8Rng>),
 }
 
 impl Fate {

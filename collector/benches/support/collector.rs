@@ -1,0 +1,128 @@
+//! What benchmarks of the collector share: the real binary as a child, CPUs apart, and how results are told.
+
+use std::{
+    error::Error,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::Path,
+    process::{self, Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use fleetmark_proto::unit::Nanos;
+use tempfile::TempDir;
+use url::Url;
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Who may use which CPUs, as `taskset` takes it; empty where all use all.
+pub(crate) struct Split {
+    collector: String,
+    pub(crate) clients: String,
+}
+
+impl Split {
+    pub(crate) fn of_this_machine() -> Self {
+        let cpus = thread::available_parallelism().map_or(1, |cpus| cpus.get());
+        let taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).status();
+        if cpus < 2 || taskset.is_err() {
+            return Self { collector: String::new(), clients: String::new() };
+        }
+        let half = cpus / 2;
+        Self { collector: format!("0-{}", half - 1), clients: format!("{half}-{}", cpus - 1) }
+    }
+
+    /// Keeps this process, which has one thread yet, to some CPUs.
+    pub(crate) fn keep_to(&self, cpus: &str) -> io::Result<()> {
+        if cpus.is_empty() {
+            return Ok(());
+        }
+        let own = process::id().to_string();
+        let mut taskset = Command::new("taskset");
+        taskset.args(["-p", "-c", cpus, &own]).stdout(Stdio::null()).status().map(|_| ())
+    }
+
+    pub(crate) fn words(&self) -> String {
+        if self.collector.is_empty() {
+            return "the collector and its clients share all CPUs".to_owned();
+        }
+        format!("the collector on CPUs {}, its clients on {}", self.collector, self.clients)
+    }
+}
+
+/// The real collector, with a store of its own.
+pub(crate) struct Collector {
+    child: Child,
+    pub(crate) url: Url,
+    _folder: TempDir,
+}
+
+impl Collector {
+    pub(crate) fn start(split: &Split) -> Outcome<Self> {
+        let folder = tempfile::tempdir()?;
+        let log = folder.path().join("log");
+        let binary = env!("CARGO_BIN_EXE_fleetmark-collector");
+        let mut command = if split.collector.is_empty() {
+            Command::new(binary)
+        } else {
+            let mut command = Command::new("taskset");
+            command.args(["-c", &split.collector, binary]);
+            command
+        };
+        let store = format!("sqlite:{}", folder.path().join("fleet.db").display());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--store", &store, "--state-dir"]);
+        command.arg(folder.path()).stderr(File::create(&log)?);
+        let child = command.spawn()?;
+        let url = listening(&log)?;
+        Ok(Self { child, url, _folder: folder })
+    }
+
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn stop(mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(|_| ())
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        // Nothing is left of a benchmark that failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where the collector says that it listens.
+fn listening(log: &Path) -> Outcome<Url> {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(30) {
+        let said = fs::read_to_string(log)?;
+        if let Some((_, rest)) = said.split_once("listening on ")
+            && let Some((address, _)) = rest.split_once(',')
+        {
+            return Ok(format!("http://{address}").parse()?);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Err("the collector does not listen".into())
+}
+
+pub(crate) fn judge(name: &str, text: String, met: bool) -> (String, bool) {
+    let word = if met { "met" } else { "missed" };
+    (format!("  {name}: {text}: {word}\n"), met)
+}
+
+pub(crate) fn approximate(number: impl TryInto<u64>) -> f64 {
+    Nanos(number.try_into().unwrap_or(u64::MAX)).to_f64()
+}
+
+pub(crate) fn say(text: std::fmt::Arguments<'_>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.to_string().as_bytes())?;
+    out.flush()
+}
