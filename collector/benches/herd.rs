@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use collector::{Collector, Split, approximate, judge, say};
+use collector::{Collector, Split, approximate, cpu_of, judge, say};
 use fleetmark_agent::backoff::Backoff;
 use fleetmark_collector::{
     load::{Answer, Batch, Fleet, Link},
@@ -97,7 +97,16 @@ async fn herd(split: &Split, outage: Duration) -> Outcome<bool> {
         ended?;
     }
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+    let memory_kib = collector.peak_memory_kib()?;
+    let cpu = collector.cpu()?;
     collector.stop()?;
+    let clients = cpu_of("self")?;
+    say(format_args!(
+        "the collector held {} MiB at most; CPU time {} s, and the agents' so far {} s\n",
+        memory_kib / 1024,
+        cpu.as_secs(),
+        clients.as_secs()
+    ))?;
     tell(outage, &seen)
 }
 

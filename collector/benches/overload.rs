@@ -11,13 +11,12 @@ mod collector;
 
 use std::{
     error::Error,
-    fs,
     io::{self, Write as _},
     process::ExitCode,
     time::Duration,
 };
 
-use collector::{Collector, Split, approximate, judge, say};
+use collector::{Collector, Split, approximate, cpu_of, judge, say};
 use fleetmark_collector::load::{Fleet, Link, Load, Seen, Supply, closed, open};
 use fleetmark_proto::unit::{Nanos, grouped, rounded};
 
@@ -88,11 +87,11 @@ async fn overload(split: &Split, reports: usize) -> Outcome<bool> {
     let enough = 1.2 * peak / approximate(reports) * OVERLOAD.as_secs_f64() + calls_per_s;
     let supply = Supply::of(&mut fleet, usize::try_from(rounded(enough))?, reports);
     let load = Load { links, supply, lasting: OVERLOAD };
-    let cpu = (cpu_of(&collector.id().to_string())?, own_cpu()?);
+    let cpu = (collector.cpu()?, cpu_of("self")?);
     let seen = open(&load, calls_per_s, UNANSWERED).await;
     let busy =
         |now: Duration, before: Duration| (now - before).as_secs_f64() / OVERLOAD.as_secs_f64();
-    let busy = (busy(cpu_of(&collector.id().to_string())?, cpu.0), busy(own_cpu()?, cpu.1));
+    let busy = (busy(collector.cpu()?, cpu.0), busy(cpu_of("self")?, cpu.1));
     say(format_args!("  {TIMES} × the peak   {}\n", line(&seen)))?;
     say(format_args!("  CPUs in use     collector {:.2}, clients {:.2}\n", busy.0, busy.1))?;
     for (how, times) in &seen.failed {
@@ -100,7 +99,7 @@ async fn overload(split: &Split, reports: usize) -> Outcome<bool> {
     }
 
     let share = seen.goodput() / peak;
-    let memory_kib = peak_memory_kib(collector.id())?;
+    let memory_kib = collector.peak_memory_kib()?;
     let silent = seen.refused_untold + seen.failures();
     let refused = seen.refused + seen.refused_untold;
     let offered = approximate(seen.calls) / OVERLOAD.as_secs_f64() / calls_per_s * TIMES;
@@ -152,26 +151,4 @@ fn line(seen: &Seen) -> String {
         quantile(&seen.refusing, 50),
         quantile(&seen.refusing, 99),
     )
-}
-
-fn peak_memory_kib(process: u32) -> Outcome<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let number = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmHWM")?;
-    Ok(number.parse()?)
-}
-
-fn own_cpu() -> Outcome<Duration> {
-    cpu_of("self")
-}
-
-/// CPU time of a process, by the kernel's hundredths of a second.
-fn cpu_of(process: &str) -> Outcome<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').ok_or("no process")?;
-    let mut ticks = 0;
-    for field in fields.split_whitespace().skip(11).take(2) {
-        ticks += field.parse::<u64>()?;
-    }
-    Ok(Duration::from_millis(ticks * 10))
 }

@@ -78,9 +78,17 @@ impl Collector {
         Ok(Self { child, url, _folder: folder })
     }
 
-    /// The process.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+    /// The most memory that it ever held.
+    pub(crate) fn peak_memory_kib(&self) -> Outcome<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmHWM")?;
+        Ok(number.parse()?)
+    }
+
+    /// CPU time that it has used.
+    pub(crate) fn cpu(&self) -> Outcome<Duration> {
+        cpu_of(&self.child.id().to_string())
     }
 
     pub(crate) fn stop(mut self) -> io::Result<()> {
@@ -125,4 +133,15 @@ pub(crate) fn say(text: std::fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.to_string().as_bytes())?;
     out.flush()
+}
+
+/// CPU time of a process, by the kernel's hundredths of a second.
+pub(crate) fn cpu_of(process: &str) -> Outcome<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').ok_or("no process")?;
+    let mut ticks = 0;
+    for field in fields.split_whitespace().skip(11).take(2) {
+        ticks += field.parse::<u64>()?;
+    }
+    Ok(Duration::from_millis(ticks * 10))
 }

@@ -132,7 +132,7 @@ fn whoever_is_killed_every_report_is_stored_once_and_no_other_is() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let said = Arc::default();
     let states = ["first", "second"].map(|host| folder.path().join(host));
-    let mut victims = vec![
+    let mut victims = [
         Victim::new(&said, start_collector(store.clone(), port)),
         Victim::new(&said, start_agent(states[0].clone(), "first", port)),
         Victim::new(&said, start_agent(states[1].clone(), "second", port)),
