@@ -108,7 +108,7 @@ struct Held<'a>(&'a Usage, &'a Bounds);
 impl fmt::Display for Held<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(Usage { waiting, quarantined, reserved, bytes }, bounds) = self;
-        write!(f, "{waiting} reports wait, {quarantined} are in quarantine")?;
+        write!(f, "{waiting} waiting, {quarantined} in quarantine")?;
         if *reserved > 0 {
             write!(f, ", room is held for {reserved} being measured")?;
         }

@@ -31,10 +31,16 @@ impl Supply {
     #[must_use]
     pub fn of(fleet: &mut Fleet, batches: usize, reports: usize) -> Arc<Self> {
         let supply = Self::default();
-        for _ in 0..batches {
-            supply.give(Batch::of(fleet, reports));
-        }
+        supply.fill(fleet, batches, reports);
         Arc::new(supply)
+    }
+
+    /// Adds new batches until there are so many.
+    pub fn fill(&self, fleet: &mut Fleet, batches: usize, reports: usize) {
+        let there = self.batches.lock().unwrap_or_else(PoisonError::into_inner).len();
+        for _ in there..batches {
+            self.give(Batch::of(fleet, reports));
+        }
     }
 
     fn take(&self) -> Option<Batch> {
@@ -60,7 +66,7 @@ pub struct Load {
 /// What became of what was offered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
-    /// How long it lasted.
+    /// How long it lasted: shorter than wanted if there was nothing left to offer.
     pub lasted: Duration,
     /// Calls that were made.
     pub calls: u64,
@@ -188,7 +194,8 @@ async fn deliver(
 /// A closed load: this many callers, of whom each delivers its next batch when the last is answered, and one that is refused
 /// comes again when it was told to.
 pub async fn closed(load: &Load, callers: usize) -> Seen {
-    let end = Instant::now() + load.lasting;
+    let (begin, lasting) = (Instant::now(), load.lasting);
+    let end = begin + lasting;
     let mut tasks = JoinSet::new();
     for caller in 0..callers {
         let Some(link) = load.links.get(caller % load.links.len().max(1)).cloned() else { break };
@@ -206,10 +213,11 @@ pub async fn closed(load: &Load, callers: usize) -> Seen {
                     sleep_until(end.min(Instant::now() + wait)).await;
                 }
             }
+            all.lasted = begin.elapsed().min(lasting);
             all
         });
     }
-    let mut all = Seen { lasted: load.lasting, ..Seen::default() };
+    let mut all = Seen::default();
     for seen in tasks.join_all().await {
         all.merge(seen);
     }

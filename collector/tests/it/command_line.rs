@@ -303,10 +303,10 @@ fn reading_commands_have_every_form_and_filter() {
             "profile_id,profile_name,pass,variant,metric,scenario,spawner,workload,build,median_ns",
         ),
         (&["profiles"], "last_seen"),
-        (&["profiles", "-f", "csv"], "id,name,hosts,runs,suspect,last_seen"),
+        (&["profiles", "-f", "csv"], "id,name,hosts,runs,suspect,partial,last_seen"),
         (&["profiles", "-f", "markdown"], "| id"),
         (&["hosts"], "rack=7"),
-        (&["hosts", "-f", "csv"], "id,name,profile,runs,suspect,last_seen,labels,state"),
+        (&["hosts", "-f", "csv"], "id,name,profile,runs,suspect,partial,last_seen,labels,state"),
         (&["export", "-f", "csv"], "report_id,received_at,started_at,host_id"),
         (&["export", "-f", "json"], "\"samples_ns\""),
     ] {

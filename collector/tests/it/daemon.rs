@@ -225,7 +225,7 @@ fn windows_budget_and_a_full_spool_hold_a_run_back() {
     let words = ["--every", "1s", "--jitter", "10ms", "--spool-files", "2"];
     let mut daemon = Daemon::start(command(&agent()), folder.path(), NOBODY, &words);
     let held = daemon.says("not measuring yet (it is time, by --every)");
-    assert!(held.contains("2 reports wait"), "{held}");
+    assert!(held.contains("2 waiting"), "{held}");
     assert_eq!(started(&daemon.end().1), 2, "a full spool is found before measuring");
     assert_eq!(waiting(folder.path()).len(), 2);
 }

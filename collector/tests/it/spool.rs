@@ -97,7 +97,8 @@ fn a_full_spool_refuses_a_run_before_it_is_measured() {
     put(folder.path(), &report());
     let done = measure(folder.path(), &nobody(), &["--spool-files", "1"]);
     assert_eq!((done.code, done.stdout.as_str()), (1, ""), "{done:?}");
-    assert!(done.stderr.starts_with("error: the spool is full: 1 report waits"), "{done:?}");
+    assert!(done.stderr.starts_with("error: the spool in "), "{done:?}");
+    assert!(done.stderr.contains(" is full: 1 waiting, 0 in quarantine"), "{done:?}");
     assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
     let done = measure(folder.path(), &nobody(), &["--spool-bytes", "2MiB"]);
     assert_eq!(done.code, 0, "there is room for one more: {done:?}");
@@ -127,7 +128,7 @@ fn what_no_collector_takes_is_set_aside_and_can_be_acted_on() {
         aside.as_array().unwrap().iter().find(is).unwrap()["reason"].as_str().unwrap().to_owned()
     };
     assert_eq!(reason(&kept.id), "host.id is not allowed here");
-    assert!(reason(&damaged.id).contains("digest"), "{aside}");
+    assert!(reason(&damaged.id).contains("another SHA-256"), "{aside}");
 
     let unknown = ReportId::now().to_string();
     let refused = spool(folder.path(), &["quarantine", "--requeue", &unknown]);
@@ -183,10 +184,10 @@ fn state_and_collectors_that_cannot_be_are_told_in_one_line() {
         (state, &["daemon", "--collector", &url, "--max-pressure", "0"], 2, "at most 1"),
         (state, &["daemon", "--collector", &url, "--budget", "10"], 2, "must be CPU time a day"),
         (state, &["daemon", "--collector", &url, "--spool-bytes", "1KiB"], 2, "at least 2MiB"),
-        (state, &["spool"], 2, "a command is needed"),
+        (state, &["spool"], 2, "requires a subcommand"),
         (state, &["spool", "flush"], 2, "no collector is named"),
-        (&file, &["daemon", "--collector", &url], 1, "choose another with --state-dir"),
-        (&file, &["run", "--collector", &url], 1, "choose another with --state-dir"),
+        (&file, &["daemon", "--collector", &url], 1, "choose another folder with --state-dir"),
+        (&file, &["run", "--collector", &url], 1, "choose another folder with --state-dir"),
     ] {
         let done = run(command(&agent()).args(words).arg("--state-dir").arg(state));
         assert_eq!(done.code, code, "{words:?}: {done:?}");

@@ -162,10 +162,13 @@ impl Serving {
         self.child.wait().unwrap();
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Asks the collector to stop; returns how it ended and the rest of its log.
     pub(crate) fn stop(mut self, signal: Signal) -> (ExitStatus, Vec<String>) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
         let status = self.child.wait().unwrap();
         (status, self.log.iter().collect())
     }
