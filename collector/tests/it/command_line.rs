@@ -307,7 +307,7 @@ fn reading_commands_have_every_form_and_filter() {
         (&["profiles", "-f", "markdown"], "| id"),
         (&["hosts"], "rack=7"),
         (&["hosts", "-f", "csv"], "id,name,profile,runs,suspect,partial,last_seen,labels,state"),
-        (&["export", "-f", "csv"], "report_id,received_at,started_at,host_id"),
+        (&["export", "-f", "csv"], "report_id,received_at,sent_at,started_at,host_id"),
         (&["export", "-f", "json"], "\"samples_ns\""),
     ] {
         let done = read(words);

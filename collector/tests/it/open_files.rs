@@ -40,6 +40,8 @@ fn without_files_a_collector_waits_quietly_until_there_are_some() {
     assert_eq!(answer, Answer::Answered { stored: 1, duplicate: 0, other: 0 });
     let (status, log) = serving.stop(Signal::TERM);
     assert!(status.success(), "{log:?}");
-    let told = log.iter().filter(|line| line.contains("cannot accept a connection")).count();
+    // Which of them depends on whether it had looked at its limit when that was lowered.
+    let ways = ["cannot accept a connection", "further ones wait until others end"];
+    let told = log.iter().filter(|line| ways.iter().any(|way| line.contains(way))).count();
     assert_eq!(told, 1, "{log:?}");
 }
