@@ -247,7 +247,7 @@ fn router(
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
         .http2_max_header_list_size(limits::HEADERS_BYTES)
         .max_concurrent_streams(limits::CONNECTION_CALLS)
-        .initial_stream_window_size(limits::WINDOW_BYTES)
+        .initial_stream_window_size(limits::CALL_WINDOW_BYTES)
         .initial_connection_window_size(limits::WINDOW_BYTES)
         .layer(Watch)
         .add_service(health)

@@ -74,9 +74,11 @@ pub const BACKLOG: u32 = 4_096;
 pub const CONNECTION_CALLS: u32 = 128;
 /// Bytes of one call's headers.
 pub const HEADERS_BYTES: u32 = 16 * 1024;
-/// Bytes of one call, and of one connection, that may be on their way to the collector unread: enough for 3 MiB in 4 s over
-/// a network of 300 ms.
+/// Bytes of one connection that may be on their way to the collector unread.
 pub const WINDOW_BYTES: u32 = 256 * 1024;
+/// The same of one call. What was sent of a call that is refused is received for nothing, so it is little; and enough for 1 MiB,
+/// the most that an agent sends, in 20 s over a network of 300 ms.
+pub const CALL_WINDOW_BYTES: u32 = 16 * 1024;
 /// How long a connection may take to say that it speaks HTTP/2.
 pub const PREFACE: Duration = Duration::from_secs(10);
 /// How long a connection may stay without a call.
@@ -84,7 +86,7 @@ pub const IDLE: Duration = Duration::from_secs(5 * 60);
 /// How long it may do so while there are as many connections as the collector keeps.
 pub const IDLE_IN_A_CROWD: Duration = Duration::from_secs(30);
 /// How long the request of a call may take to arrive.
-pub const ARRIVAL: Duration = Duration::from_secs(10);
+pub const ARRIVAL: Duration = Duration::from_secs(20);
 /// How long a call may take in all.
 pub const CALL: Duration = Duration::from_secs(30);
 /// Reports of one commit, at which it no longer waits for more; the batch that reaches it goes in whole.
