@@ -216,11 +216,16 @@ impl Spool {
         for item in self.disk.items(&self.folder).map_err(&failed)? {
             let Kind::Record(Some(id)) = record::kind(&item.name) else { continue };
             let path = self.folder.join(&item.name);
-            let Some(file) = unless_gone(self.disk.open(&path)).map_err(&failed)? else { continue };
-            let (bytes, foreign) = match content::head(&*file).map_err(&failed)? {
-                Head::Known(header) => (header.length, false),
-                Head::Foreign(_) => (item.bytes, true),
-                Head::Damaged(_) => (item.bytes, false),
+            let head = match unless_gone(self.disk.open(&path)) {
+                Ok(None) => continue,
+                Ok(Some(file)) => content::head(&*file),
+                Err(error) => Err(error),
+            };
+            let (bytes, foreign) = match head {
+                Ok(Head::Known(header)) => (header.length, false),
+                Ok(Head::Foreign(_)) => (item.bytes, true),
+                // What cannot be read costs only itself; who fetches it hears why.
+                Ok(Head::Damaged(_)) | Err(_) => (item.bytes, false),
             };
             entries.push(Entry { id, bytes, foreign });
         }

@@ -107,7 +107,9 @@ async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stoppe
 async fn serve(arguments: ServeArgs) -> Result<Exit, Stopped> {
     let ServeArgs { listen, insecure, store } = arguments;
     server::check_listen(listen, insecure).map_err(|error| Stopped::usage(&error))?;
-    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_target(false).init();
+    // Who reads the log, or the disk that it is on, may be slow; agents do not wait for that.
+    let (log, _written_to_the_end) = tracing_appender::non_blocking(io::stderr());
+    tracing_subscriber::fmt().with_writer(log).with_ansi(false).with_target(false).init();
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let listener = server::bind(listen)?;

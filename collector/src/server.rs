@@ -79,8 +79,10 @@ pub struct Served {
 /// How much a server takes on at a time, and how long it waits for whom.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Bounds {
-    /// Calls.
+    /// Calls whose requests are there, at which nobody is let in any more.
     pub calls: usize,
+    /// Calls that are let in at a time, those too whose requests are still arriving.
+    pub let_in: usize,
     /// Bytes of their requests.
     pub bodies_bytes: usize,
     /// Connections.
@@ -106,6 +108,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             calls: limits::CALLS,
+            let_in: limits::CALLS_LET_IN,
             bodies_bytes: limits::BODIES_BYTES,
             connections: limits::CONNECTIONS,
             preface: limits::PREFACE,

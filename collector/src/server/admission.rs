@@ -1,5 +1,8 @@
-//! Who gets in. One limit on calls and one on the bytes of their requests, for all agents together: a call over either is
+//! Who gets in. Limits on calls and on the bytes of their requests, for all agents together: a call over one of them is
 //! refused with a word on when to come again, before its request is read or decoded. Nothing waits here.
+//!
+//! Calls whose requests are there are what the collector works on, and what it is overloaded by. Those that are still
+//! arriving cost next to nothing, and far more of them are let in: agents that are slow or far away must not keep others out.
 
 use std::{
     convert::Infallible,
@@ -31,7 +34,8 @@ const CALL_BYTES: usize = limits::MESSAGE_BYTES + 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Gate {
     bounds: Bounds,
-    calls: Semaphore,
+    let_in: Semaphore,
+    in_work: AtomicUsize,
     bytes: AtomicUsize,
     draining: AtomicBool,
     tally: Arc<Tally>,
@@ -41,7 +45,8 @@ impl Gate {
     pub(super) fn new(bounds: Bounds, tally: Arc<Tally>) -> Arc<Self> {
         Arc::new(Self {
             bounds,
-            calls: Semaphore::new(bounds.calls),
+            let_in: Semaphore::new(bounds.let_in),
+            in_work: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             tally,
@@ -53,10 +58,17 @@ impl Gate {
         if self.draining.load(Ordering::Acquire) {
             return Err(Refusal::Draining);
         }
-        let permit = self.calls.try_acquire().map_err(|_| Refusal::Calls)?;
+        if self.in_work.load(Ordering::Relaxed) >= self.bounds.calls {
+            return Err(Refusal::Calls);
+        }
+        let permit = self.let_in.try_acquire().map_err(|_| Refusal::Calls)?;
         // It comes back when the call ends.
         permit.forget();
-        Ok(Admitted(Arc::new(Inside { gate: Arc::clone(self), bytes: AtomicUsize::new(0) })))
+        Ok(Admitted(Arc::new(Inside {
+            gate: Arc::clone(self),
+            bytes: AtomicUsize::new(0),
+            has_arrived: AtomicBool::new(false),
+        })))
     }
 
     /// Lets nobody in any more.
@@ -67,14 +79,14 @@ impl Gate {
     /// Returns when everybody who was let in is out.
     pub(super) async fn emptied(&self) {
         // The semaphore is never closed. Who passed the door while it closed finds no permit.
-        if let Ok(all) = self.calls.acquire_many(count(self.bounds.calls)).await {
+        if let Ok(all) = self.let_in.acquire_many(count(self.bounds.let_in)).await {
             all.forget();
         }
     }
 
     /// Calls that were let in and are not out.
     pub(super) fn calls(&self) -> usize {
-        self.bounds.calls.saturating_sub(self.calls.available_permits())
+        self.bounds.let_in.saturating_sub(self.let_in.available_permits())
     }
 }
 
@@ -91,6 +103,7 @@ pub struct Admitted(Arc<Inside>);
 struct Inside {
     gate: Arc<Gate>,
     bytes: AtomicUsize,
+    has_arrived: AtomicBool,
 }
 
 impl Admitted {
@@ -100,6 +113,13 @@ impl Admitted {
 
     fn refused(&self, refusal: Refusal) -> Status {
         self.gate().tally.refused(refusal)
+    }
+
+    /// All of the request is there.
+    fn arrived(&self) {
+        if !self.0.has_arrived.swap(true, Ordering::Relaxed) {
+            self.gate().in_work.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Takes room for bytes that have arrived.
@@ -121,7 +141,10 @@ impl Admitted {
 impl Drop for Inside {
     fn drop(&mut self) {
         self.gate.bytes.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
-        self.gate.calls.add_permits(1);
+        if *self.has_arrived.get_mut() {
+            self.gate.in_work.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.gate.let_in.add_permits(1);
     }
 }
 
@@ -216,6 +239,9 @@ impl http_body::Body for Metered {
             let bytes = frame.data_ref().map_or(0, Bytes::len);
             this.admitted.take(bytes).map(|()| frame)
         });
+        if frame.is_none() || this.body.is_end_stream() {
+            this.admitted.arrived();
+        }
         Poll::Ready(frame)
     }
 

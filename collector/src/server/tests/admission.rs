@@ -30,7 +30,7 @@ async fn until_refused(server: &Running, reports: &[Envelope]) -> tonic::Status 
 #[tokio::test]
 async fn calls_over_the_limit_are_told_when_to_come_again() {
     let drain = Duration::from_millis(100);
-    let server = start_within(Bounds { calls: 2, drain, ..Bounds::default() }).await;
+    let server = start_within(Bounds { let_in: 2, drain, ..Bounds::default() }).await;
     let mut held = Call::begin(&server.channel);
     let _held_too = Call::begin(&connect(server.address).await);
     let refusal = until_refused(&server, &one("a")).await;
@@ -56,6 +56,31 @@ async fn a_call_is_refused_before_its_request_is_read() {
     let call = Call::begin(&server.channel);
     call.send(vec![0xff; 100]);
     refused(call.answer().await, Code::Unavailable, "as many calls as it can");
+}
+
+#[tokio::test]
+async fn who_is_slow_keeps_nobody_out() {
+    let server = start_within(Bounds { calls: 1, ..Bounds::default() }).await;
+    let _arriving: Vec<_> = (0..20).map(|_| Call::begin(&server.channel)).collect();
+    for host in ["a", "b"] {
+        eventually(async || server.submit(one(host)).await.ok()).await;
+    }
+}
+
+#[tokio::test]
+async fn who_comes_while_there_is_enough_work_is_told_when_to_come_again() {
+    let bounds = Bounds { calls: 1, ..Bounds::default() };
+    let (store, server) = start_with(ToldStore::stalled(|_| None), bounds).await;
+    let mut arriving = Call::begin(&server.channel);
+    arriving.send(framed(one("arriving")));
+    let channel = server.channel.clone();
+    let working = tokio::spawn(async move { submit(&channel, one("working")).await });
+    store.begun(1).await;
+    refused(server.submit(one("late")).await, Code::Unavailable, "as many calls as it can");
+    arriving.end();
+    store.go(usize::MAX >> 4);
+    assert_eq!(arriving.answer().await.unwrap().len(), 1, "it was let in before");
+    assert_eq!(working.await.unwrap().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -102,7 +127,7 @@ async fn a_call_has_one_message() {
 #[tokio::test]
 async fn a_trickling_request_is_cut_off_and_its_place_is_free() {
     let arrival = Duration::from_millis(200);
-    let server = start_within(Bounds { calls: 1, arrival, ..Bounds::default() }).await;
+    let server = start_within(Bounds { let_in: 1, arrival, ..Bounds::default() }).await;
     let silent = Call::begin(&server.channel);
     refused(silent.answer().await, Code::DeadlineExceeded, "did not arrive in time");
     let trickling = Call::begin(&server.channel);
