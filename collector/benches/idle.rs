@@ -3,8 +3,8 @@
 //!
 //! `cargo bench -p fleetmark-collector --bench idle`
 //!
-//! Both binaries are the real ones. Memory is the most that was resident in any second, CPU time is what the kernel's scheduler
-//! counted for all threads.
+//! Both binaries are the real ones. Memory is the most that was resident in any second; CPU time is the kernel's count, in
+//! hundredths of a second.
 
 #[path = "support/collector.rs"]
 mod collector;
@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use collector::{Collector, Split, judge, say};
+use collector::{Collector, Split, approximate, cpu_of, judge, say};
 
 /// How long the daemon is watched in each of the two states.
 const WATCHED: Duration = Duration::from_secs(120);
@@ -50,13 +50,23 @@ fn main() -> ExitCode {
 
 fn benchmark() -> Outcome<bool> {
     let agent = agent()?;
-    let collector = Collector::start(&Split::of_this_machine())?;
+    let split = Split::of_this_machine();
+    split.keep_to(&split.clients)?;
+    say(format_args!("{}\n", split.words()))?;
+    let collector = Collector::start(&split)?;
     let url = collector.url.to_string();
     let state = tempfile::tempdir()?;
     let daemon = Daemon::start(&agent, &url, state.path())?;
     daemon.until(|| Ok(fs::exists(state.path().join("agent/measured"))?))?;
     daemon.until(|| Ok(waiting(state.path())? == 0))?;
+    let before = collector.cpu()?;
     let mut met = daemon.watch("all delivered")?;
+    let busy = (collector.cpu()? - before).as_secs_f64() / WATCHED.as_secs_f64();
+    let memory = approximate(collector.peak_memory_kib()?) / 1024.0;
+    say(format_args!(
+        "  the collector meanwhile: {:.4}% of a core; {memory:.1} MiB at most since it began\n",
+        busy * 100.0
+    ))?;
 
     collector.stop()?;
     let mut run = Command::new(&agent);
@@ -116,16 +126,17 @@ impl Daemon {
     /// Whether it costs as little as it should.
     fn watch(&self, state: &str) -> Outcome<bool> {
         thread::sleep(SETTLING);
-        let (begin, before) = (Instant::now(), self.cpu()?);
+        let process = self.0.id().to_string();
+        let (begin, before) = (Instant::now(), cpu_of(&process)?);
         let mut memory_kib = 0;
         while begin.elapsed() < WATCHED {
             thread::sleep(Duration::from_secs(1));
             memory_kib = memory_kib.max(self.resident_kib()?);
         }
-        let (used, lasted) = (self.cpu()? - before, begin.elapsed());
+        let (used, lasted) = (cpu_of(&process)? - before, begin.elapsed());
         let share = used.as_secs_f64() / lasted.as_secs_f64();
         say(format_args!("{state}, for {} s:\n", lasted.as_secs()))?;
-        let memory = format!("{:.1} MiB, at most 12", in_mib(memory_kib)?);
+        let memory = format!("{:.1} MiB, at most 12", approximate(memory_kib) / 1024.0);
         let (memory, memory_met) = judge("resident memory", memory, memory_kib <= MEMORY_KIB);
         let cpu = format!("{:.4}% of a core, below 0.05%", share * 100.0);
         let (cpu, cpu_met) = judge("CPU time", cpu, share < SHARE);
@@ -139,17 +150,6 @@ impl Daemon {
         let number = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmRSS")?;
         Ok(number.parse()?)
     }
-
-    /// CPU time of all threads that it has, in nanoseconds by the scheduler's count.
-    fn cpu(&self) -> Outcome<Duration> {
-        let mut used = Duration::ZERO;
-        for thread in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
-            let counted = fs::read_to_string(thread?.path().join("schedstat"))?;
-            let ns = counted.split_whitespace().next().ok_or("no schedstat")?;
-            used += Duration::from_nanos(ns.parse()?);
-        }
-        Ok(used)
-    }
 }
 
 impl Drop for Daemon {
@@ -157,8 +157,4 @@ impl Drop for Daemon {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn in_mib(kib: u64) -> Outcome<f64> {
-    Ok(f64::from(u32::try_from(kib)?) / 1024.0)
 }
