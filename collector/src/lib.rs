@@ -1,9 +1,11 @@
 //! fleetmark's collector: takes reports from agents, stores them, and answers with medians per hardware profile.
 
 pub mod args;
+pub mod identity;
 pub mod ingest;
 pub mod load;
 pub mod local;
+pub mod registry;
 pub mod render;
 mod seldom;
 pub mod server;

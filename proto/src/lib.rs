@@ -13,9 +13,12 @@ pub mod limits;
 pub mod plan;
 pub mod profile;
 pub mod report;
+pub mod role;
 pub mod samples;
+pub mod secret;
 pub mod series;
 pub mod shell;
+pub mod token;
 pub mod unit;
 pub mod verdict;
 

@@ -18,6 +18,8 @@ pub const TEXT_BYTES: usize = 1024;
 pub const LONG_TEXT_BYTES: usize = 8 * 1024;
 /// Characters of a host id.
 pub const HOST_ID_CHARS: usize = 128;
+/// Characters of a token, as it is typed.
+pub const TOKEN_CHARS: usize = 512;
 /// Labels of one report.
 pub const LABELS: usize = 32;
 /// Bytes of a label's key.
