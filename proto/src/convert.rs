@@ -4,6 +4,7 @@ mod check;
 mod read;
 mod write;
 
+pub(crate) use check::check_text;
 pub(crate) use read::check_label;
 
 use jiff::Timestamp;

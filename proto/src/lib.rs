@@ -3,6 +3,7 @@
 //! Here are the `.proto` files, the domain types that they mean, the conversions between the two, every limit, the one
 //! definition of a median, and what both binaries promise a person at a shell. Nothing here measures, stores or renders.
 
+pub mod control;
 pub mod convert;
 pub mod document;
 pub mod grain;

@@ -37,6 +37,11 @@ pub(super) fn text(field: &str, text: String) -> Checked<String> {
     at_most(field, text, limits::TEXT_BYTES)
 }
 
+/// Whether a text may stand on one line of a table, and is not too long.
+pub(crate) fn check_text(field: &str, value: &str) -> Checked<()> {
+    text(field, value.to_owned()).map(|_| ())
+}
+
 pub(super) fn required_text(field: &str, value: String) -> Checked<String> {
     if value.is_empty() {
         return Err(Invalid::new(field, "is missing"));
