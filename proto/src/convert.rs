@@ -1,6 +1,8 @@
 //! Between the wire and the domain. The wire is parsed once, here, by taking every field apart; what comes out is valid.
 
 mod check;
+mod control;
+mod enrollment;
 mod read;
 mod write;
 
