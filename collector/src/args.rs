@@ -1,5 +1,12 @@
 //! What is typed: the collector's command line.
 
+mod control;
+
+pub use control::{
+    AgentArgs, AgentCommand, AuditArgs, RevokeAgentArgs, RevokeTokenArgs, TokenArgs, TokenCommand,
+    TokenCreateArgs,
+};
+
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
@@ -42,8 +49,14 @@ pub enum Command {
     Hosts(ListArgs),
     /// Print every run with its raw samples, as JSON or CSV
     Export(ListArgs),
-    /// Remove old runs; a report that comes again is a duplicate all the same
+    /// Remove old runs and old lines of the audit trail; a report that comes again is a duplicate all the same
     Prune(PruneArgs),
+    /// Make, list and revoke tokens, which hosts join and people read with
+    Token(TokenArgs),
+    /// List and revoke hosts that joined
+    Agent(AgentArgs),
+    /// Print the audit trail: who joined, renewed and was refused, and what operators did
+    Audit(AuditArgs),
 }
 
 /// Where runs are kept.
@@ -177,7 +190,8 @@ pub struct PruneArgs {
     /// Where runs are kept.
     #[command(flatten)]
     pub store: StoreArgs,
-    /// Keep runs that ended within this duration back from now, such as 90d
+    /// Keep runs that ended, and lines of the audit trail that were written, within this duration back from now, such as 90d;
+    /// tokens and hosts that joined are kept for ever
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     pub keep: Duration,
     /// Only tell what would be removed

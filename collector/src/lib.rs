@@ -3,10 +3,13 @@
 pub mod args;
 pub mod authority;
 pub mod clock;
+pub mod control;
+pub mod enrollment;
 pub mod identity;
 pub mod ingest;
 pub mod load;
 pub mod local;
+mod operate;
 pub mod registry;
 pub mod render;
 mod seldom;
@@ -34,8 +37,8 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::{
-    Cli, Command, DiffArgs, ListArgs, LocalArgs, ProfilesArgs, ProfilesCommand, PruneArgs,
-    ReportArgs, ServeArgs,
+    AgentArgs, Cli, Command, DiffArgs, ListArgs, LocalArgs, ProfilesArgs, ProfilesCommand,
+    PruneArgs, ReportArgs, ServeArgs, TokenArgs,
 };
 use local::{Local, LocalError};
 use render::RenderError;
@@ -80,6 +83,9 @@ async fn obey(cli: Cli) -> Result<Exit, Stopped> {
             list(&arguments, |runs, format| render::export(&view::export(runs), format)).await
         }
         Command::Prune(arguments) => prune(&arguments).await,
+        Command::Token(TokenArgs { command }) => operate::token(command, &cli.global).await,
+        Command::Agent(AgentArgs { command }) => operate::agent(command).await,
+        Command::Audit(arguments) => operate::audit(arguments).await,
     }
 }
 
@@ -178,7 +184,12 @@ async fn prune(arguments: &PruneArgs) -> Result<Exit, Stopped> {
     let removed = if *dry_run {
         store::open(&store.store, Mode::Read).await?.expired(retention).await?
     } else {
-        store::open(&store.store, Mode::Change).await?.prune(retention).await?
+        let (runs, registry) = store::open_both(&store.store, Mode::Change).await?;
+        let removed = runs.prune(retention).await?;
+        if removed.audit > 0 {
+            operate::say_pruned(&*registry, removed.audit, retention.runs_before).await?;
+        }
+        removed
     };
     let pruning = Pruning { dry_run: *dry_run, retention, removed };
     output.write(&render::pruning(&pruning, output.format)?)?;

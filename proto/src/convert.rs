@@ -7,6 +7,7 @@ mod read;
 mod write;
 
 pub(crate) use check::check_text;
+pub use control::{audit_request, audit_since};
 pub(crate) use read::check_label;
 
 use jiff::Timestamp;
