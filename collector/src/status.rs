@@ -11,7 +11,7 @@ use fleetmark_proto::limits;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::store::StoreError;
+use crate::{identity::Denied, store::StoreError};
 
 /// When to come again after a refusal that a moment may cure.
 const SOON: Range<Duration> = Duration::from_secs(1)..Duration::from_secs(3);
@@ -88,6 +88,16 @@ impl From<SubmitError> for Status {
             SubmitError::Miscounted { .. } | SubmitError::Store(_) => {
                 come_again(Code::Unavailable, error.to_string(), LATER)
             }
+        }
+    }
+}
+
+impl From<&Denied> for Status {
+    fn from(denied: &Denied) -> Self {
+        match denied {
+            Denied::Role { .. } => Self::permission_denied(denied.to_string()),
+            Denied::CannotTell => come_again(Code::Unavailable, denied.to_string(), LATER),
+            _ => Self::unauthenticated(denied.to_string()),
         }
     }
 }

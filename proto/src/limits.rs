@@ -99,6 +99,10 @@ pub const IDLE_IN_A_CROWD: Duration = Duration::from_secs(30);
 pub const ARRIVAL: Duration = Duration::from_secs(20);
 /// How long a call may take in all.
 pub const CALL: Duration = Duration::from_secs(30);
+/// How often a collector looks whether who may do what, or a certificate in a file, has changed.
+pub const REFRESH: Duration = Duration::from_secs(10);
+/// How old what is known of who may do what may be. Revocation must work within a minute.
+pub const STANDING_AGE: Duration = Duration::from_secs(50);
 /// Reports of one commit, at which it no longer waits for more; the batch that reaches it goes in whole.
 pub const COMMIT_REPORTS: usize = 512;
 /// How long a report waits for others to be committed with.
