@@ -4,13 +4,14 @@ mod admission;
 mod connections;
 
 pub use admission::Admitted;
+pub(crate) use connections::Peer;
 pub use connections::raise_open_files;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use fleetmark_proto::{
     limits,
-    v1::{self, ingest_server::IngestServer},
+    v1::{self, ingest_server::IngestServer, query_server::QueryServer},
 };
 use jiff::Timestamp;
 use tokio::{
@@ -28,6 +29,7 @@ use tower::layer::util::{Identity, Stack};
 
 use crate::{
     ingest::{Committer, Grouping, IngestService, Tally},
+    query::{QueryService, Reading},
     store::Store,
 };
 use admission::{Gate, Gated};
@@ -99,6 +101,8 @@ pub struct Bounds {
     pub drain: Duration,
     /// How batches are committed.
     pub grouping: Grouping,
+    /// How much is read, and how long is waited for readers.
+    pub reading: Reading,
 }
 
 impl Default for Bounds {
@@ -115,6 +119,7 @@ impl Default for Bounds {
             call: limits::CALL,
             drain: limits::DRAIN,
             grouping: Grouping::default(),
+            reading: Reading::default(),
         }
     }
 }
@@ -189,12 +194,14 @@ pub async fn serve_within(
 ) -> Result<Served, ServeError> {
     let tally = Arc::new(Tally::default());
     let gate = Gate::new(bounds, Arc::clone(&tally));
+    let query = QueryService::new(Arc::clone(&store), Arc::clone(&tally), bounds.reading);
     let committer = Committer::start(store, bounds.grouping);
     let ingest = IngestService::new(committer.clone(), Timestamp::now, Arc::clone(&tally));
     let ingest = IngestServer::new(ingest).max_decoding_message_size(limits::MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     say(&health, ServingStatus::NotServing).await;
-    let router = router(health_service, Gated::new(ingest, Arc::clone(&gate)))?;
+    let router = router(health_service, Gated::new(ingest, Arc::clone(&gate)))?
+        .add_service(Gated::new(QueryServer::new(query), Arc::clone(&gate)));
 
     let (end, ended) = oneshot::channel::<()>();
     let connections = connections::accept(listener, bounds);

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -103,6 +103,7 @@ pub(super) struct Connection {
 pub(super) struct Activity {
     calls: AtomicUsize,
     last: Mutex<Instant>,
+    over: AtomicBool,
 }
 
 impl Activity {
@@ -125,7 +126,11 @@ impl Connection {
         Self {
             stream,
             bounds,
-            activity: Arc::new(Activity { calls: AtomicUsize::new(0), last: Mutex::new(now) }),
+            activity: Arc::new(Activity {
+                calls: AtomicUsize::new(0),
+                last: Mutex::new(now),
+                over: AtomicBool::new(false),
+            }),
             accepted: now,
             preface_missing: PREFACE_BYTES,
             timer: Box::pin(sleep_until(now + first)),
@@ -152,6 +157,9 @@ impl Connection {
     fn due(&self, now: Instant) -> Instant {
         if self.preface_missing > 0 {
             return self.accepted + self.bounds.preface;
+        }
+        if self.activity.over.load(Ordering::Acquire) {
+            return now;
         }
         let crowded = self.slots.available_permits() == 0;
         let idle = if crowded { self.bounds.idle_in_a_crowd } else { self.bounds.idle };
@@ -181,7 +189,14 @@ impl Connected for Connection {
 
 /// Of which connection a call is, among the extensions of its request.
 #[derive(Clone, Debug)]
-pub(super) struct Peer(Arc<Activity>);
+pub(crate) struct Peer(Arc<Activity>);
+
+impl Peer {
+    /// Has the connection closed, whatever its calls, within the time for which one may be idle in a crowd.
+    pub(crate) fn hang_up(&self) {
+        self.0.over.store(true, Ordering::Release);
+    }
+}
 
 impl AsyncRead for Connection {
     fn poll_read(
