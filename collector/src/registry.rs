@@ -1,11 +1,9 @@
 //! Who may join, who has joined, who may not any more, and what came of all that. Kept in the store beside the runs; the suite
 //! of tests in this module holds for every backend.
 
-mod network;
+pub use fleetmark_proto::control::{AuditEntry, Event, KnownAgent, KnownToken, Network};
 
-pub use network::Network;
-
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use fleetmark_proto::{
@@ -14,65 +12,8 @@ use fleetmark_proto::{
     token::TokenId,
 };
 use jiff::Timestamp;
-use serde::Serialize;
 
 use crate::{identity::Address, store::StoreError};
-
-/// A token as it is kept: all but its secret.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct KnownToken {
-    /// What it is listed by.
-    pub id: TokenId,
-    /// SHA-256 of its secret.
-    #[serde(skip)]
-    pub digest: Digest,
-    /// What it is good for.
-    pub role: Role,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it ends.
-    pub ends_at: Timestamp,
-    /// How many hosts may join with it; 0 for a bearer token.
-    pub uses: u32,
-    /// How many have.
-    pub used: u32,
-    /// When it was revoked.
-    pub revoked_at: Option<Timestamp>,
-    /// What is said of the hosts that join with it.
-    pub labels: BTreeMap<String, String>,
-    /// The host that may join with it although it is known.
-    pub replace_host: Option<HostId>,
-    /// From where it may be used.
-    pub network: Option<Network>,
-    /// What it is for.
-    pub note: String,
-}
-
-/// A host that joined.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct KnownAgent {
-    /// What it is known by.
-    pub host_id: HostId,
-    /// What it calls itself.
-    pub host_name: String,
-    /// SHA-256 of its public key.
-    #[serde(skip)]
-    pub key: Digest,
-    /// When it joined.
-    pub enrolled_at: Timestamp,
-    /// From where.
-    pub address: String,
-    /// With which token.
-    pub token_id: TokenId,
-    /// When its newest certificate was issued.
-    pub renewed_at: Timestamp,
-    /// When that one ends.
-    pub ends_at: Timestamp,
-    /// When it was revoked.
-    pub revoked_at: Option<Timestamp>,
-    /// What is said of it.
-    pub labels: BTreeMap<String, String>,
-}
 
 /// A host that wants to join.
 #[derive(Clone, Debug)]
@@ -131,6 +72,12 @@ pub enum Refused {
     /// It ended too long ago.
     #[error("the certificate ended at {0}, more than 90 days ago; enrol the host again")]
     LongEnded(Timestamp),
+    /// Another authority issued it, or none.
+    #[error("this certificate was not issued here; enrol the host again")]
+    ForeignCertificate,
+    /// Whoever asks does not show that it has the key.
+    #[error("the request is not signed with the key of the certificate")]
+    OtherKey,
 }
 
 /// What decides of each call. It is read again and again, and kept in memory between.
@@ -164,50 +111,20 @@ pub struct BearerStanding {
     pub network: Option<Network>,
 }
 
-/// What happened, in one word.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Event {
-    /// A host joined.
-    Enrolled,
-    /// A host that was known joined again, with another key.
-    Replaced,
-    /// A host got its next certificate.
-    Renewed,
-    /// Somebody was refused.
-    Refused,
-    /// A token was made.
-    TokenCreated,
-    /// A token was revoked.
-    TokenRevoked,
-    /// A host was revoked.
-    AgentRevoked,
-}
-
-/// A line of the audit trail.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct AuditEntry {
-    /// When, by the collector's clock.
-    pub at: Timestamp,
-    /// What.
-    pub event: Event,
-    /// Who did it, or wanted to.
-    pub who: String,
-    /// From where.
-    pub address: String,
-    /// To what, and why it was refused.
-    pub detail: String,
-}
-
 /// What every backend can do. Whoever changes something says so in the audit trail, in the same commit.
 #[async_trait]
 pub trait Registry: Send + Sync {
-    /// Keeps a new token.
+    /// Keeps a new token, by the SHA-256 of its secret.
     ///
     /// # Errors
     ///
     /// If it could not be committed.
-    async fn create_token(&self, token: KnownToken, by: AuditEntry) -> Result<(), StoreError>;
+    async fn create_token(
+        &self,
+        token: KnownToken,
+        digest: Digest,
+        by: AuditEntry,
+    ) -> Result<(), StoreError>;
 
     /// All tokens, newest first.
     ///

@@ -18,8 +18,18 @@ pub const TEXT_BYTES: usize = 1024;
 pub const LONG_TEXT_BYTES: usize = 8 * 1024;
 /// Characters of a host id.
 pub const HOST_ID_CHARS: usize = 128;
+/// Bytes of a certificate, or of a request for one, DER.
+pub const CERTIFICATE_BYTES: usize = 16 * 1024;
 /// Characters of a token, as it is typed.
 pub const TOKEN_CHARS: usize = 512;
+/// Hosts that may join with one token.
+pub const TOKEN_USES: u32 = 100_000;
+/// The longest that a token lives: ten years.
+pub const TOKEN_AGE: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+/// How long after its end a certificate may be renewed.
+pub const RENEWAL_AGE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// Lines of the audit trail that tell of somebody who was refused; the oldest go when there are more.
+pub const AUDIT_REFUSALS: u32 = 100_000;
 /// Labels of one report.
 pub const LABELS: usize = 32;
 /// Bytes of a label's key.
