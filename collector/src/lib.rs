@@ -1,6 +1,8 @@
 //! fleetmark's collector: takes reports from agents, stores them, and answers with medians per hardware profile.
 
 pub mod args;
+pub mod authority;
+pub mod clock;
 pub mod identity;
 pub mod ingest;
 pub mod load;

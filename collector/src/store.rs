@@ -19,6 +19,8 @@ use fleetmark_proto::{
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::registry::Registry;
+
 /// A store, as it is typed: `sqlite:FILE`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum StoreUrl {
@@ -288,15 +290,28 @@ pub trait Store: Send + Sync {
     async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError>;
 }
 
-/// Opens a store.
+/// What a store holds: the runs, and who may do what.
+pub type Opened = (Arc<dyn Store>, Arc<dyn Registry>);
+
+/// Opens a store for its runs.
 ///
 /// # Errors
 ///
 /// If it is not there, is something else, is of another version, or cannot be opened.
 pub async fn open(url: &StoreUrl, mode: Mode) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(open_both(url, mode).await?.0)
+}
+
+/// Opens a store for all that it holds, over one connection.
+///
+/// # Errors
+///
+/// If it is not there, is something else, is of another version, or cannot be opened.
+pub async fn open_both(url: &StoreUrl, mode: Mode) -> Result<Opened, StoreError> {
     let StoreUrl::Sqlite(path) = url.clone();
     let store = tokio::task::spawn_blocking(move || sqlite::Sqlite::open(path, mode)).await??;
-    Ok(Arc::new(store))
+    let store = Arc::new(store);
+    Ok((store.clone(), store))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::{
 };
 
 mod prune;
+mod registry;
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
