@@ -7,6 +7,7 @@ pub mod identity;
 pub mod ingest;
 pub mod load;
 pub mod local;
+pub mod query;
 pub mod registry;
 pub mod render;
 mod seldom;

@@ -12,6 +12,7 @@ mod tls;
 mod trail;
 
 pub use admission::Admitted;
+pub(crate) use connections::Peer;
 pub use connections::raise_open_files;
 pub use guard::Trust;
 pub use listening::{Listeners, Socket, bind, bind_socket, check_listen};
@@ -21,7 +22,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use fleetmark_proto::{
     limits,
-    v1::{self, ingest_server::IngestServer},
+    v1::{self, ingest_server::IngestServer, query_server::QueryServer},
 };
 use tokio::{
     sync::oneshot,
@@ -40,6 +41,7 @@ use crate::{
     authority::Authority,
     clock::Clock,
     ingest::{Committer, Grouping, IngestService, Tally},
+    query::{QueryService, Reading},
     registry::Registry,
     store::{Store, StoreError},
 };
@@ -132,6 +134,8 @@ pub struct Bounds {
     pub refresh: Duration,
     /// How batches are committed.
     pub grouping: Grouping,
+    /// How much is read, and how long is waited for readers.
+    pub reading: Reading,
 }
 
 impl Default for Bounds {
@@ -149,6 +153,7 @@ impl Default for Bounds {
             drain: limits::DRAIN,
             refresh: limits::REFRESH,
             grouping: Grouping::default(),
+            reading: Reading::default(),
         }
     }
 }
@@ -237,13 +242,16 @@ pub async fn serve_as(
     let bounds = setup.bounds;
     let tally = Arc::new(Tally::default());
     let gate = Gate::new(bounds, Arc::clone(&tally));
+    let query = QueryService::new(Arc::clone(&store), Arc::clone(&tally), bounds.reading);
     let committer = Committer::start(store, bounds.grouping);
     let ingest = IngestService::new(committer.clone(), setup.clock.clone(), Arc::clone(&tally));
     let ingest = IngestServer::new(ingest).max_decoding_message_size(limits::MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     say(&health, ServingStatus::NotServing).await;
     let (policy, _keepers) = policy(&setup, &tally).await?;
-    let router = router(policy, health_service)?.add_service(Gated::new(ingest, Arc::clone(&gate)));
+    let router = router(policy, health_service)?
+        .add_service(Gated::new(ingest, Arc::clone(&gate)))
+        .add_service(Gated::new(QueryServer::new(query), Arc::clone(&gate)));
 
     let (end, ended) = oneshot::channel::<()>();
     let connections = Door::new(bounds, setup.tls, setup.authority).open(listeners);

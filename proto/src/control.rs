@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::{
     convert, id::HostId, invalid::Invalid, limits, role::Role, secret::Secret, token::TokenId,
@@ -112,6 +113,21 @@ pub struct KnownToken {
     pub network: Option<Network>,
     /// What it is for.
     pub note: String,
+}
+
+/// A token that was made just now. It does not show it.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Created {
+    /// Whole, as it is typed. This is the only place where it is.
+    pub token: Zeroizing<String>,
+    /// What is kept of it.
+    pub known: KnownToken,
+}
+
+impl fmt::Debug for Created {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Created").field("known", &self.known).finish_non_exhaustive()
+    }
 }
 
 /// A host that joined.

@@ -6,6 +6,7 @@
 pub mod control;
 pub mod convert;
 pub mod document;
+pub mod enrollment;
 pub mod grain;
 pub mod host;
 pub mod id;

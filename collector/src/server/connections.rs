@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -60,6 +60,7 @@ pub(super) struct Connection {
 pub(super) struct Activity {
     calls: AtomicUsize,
     last: Mutex<Instant>,
+    over: AtomicBool,
 }
 
 impl Activity {
@@ -86,7 +87,11 @@ impl Connection {
             wire,
             arrival: Arc::new(arrival),
             bounds,
-            activity: Arc::new(Activity { calls: AtomicUsize::new(0), last: Mutex::new(now) }),
+            activity: Arc::new(Activity {
+                calls: AtomicUsize::new(0),
+                last: Mutex::new(now),
+                over: AtomicBool::new(false),
+            }),
             came,
             preface_missing: PREFACE_BYTES,
             timer: Box::pin(sleep_until(came + first)),
@@ -113,6 +118,9 @@ impl Connection {
     fn due(&self, now: Instant) -> Instant {
         if self.preface_missing > 0 {
             return self.came + self.bounds.preface;
+        }
+        if self.activity.over.load(Ordering::Acquire) {
+            return now;
         }
         let crowded = self.slots.available_permits() == 0;
         let idle = if crowded { self.bounds.idle_in_a_crowd } else { self.bounds.idle };
@@ -142,7 +150,7 @@ impl Connected for Connection {
 
 /// Of which connection a call is, among the extensions of its request.
 #[derive(Clone, Debug)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     activity: Arc<Activity>,
     arrival: Arc<Arrival>,
 }
@@ -151,6 +159,11 @@ impl Peer {
     /// What the connection tells of who calls.
     pub(super) fn arrival(&self) -> &Arrival {
         &self.arrival
+    }
+
+    /// Has the connection closed, whatever its calls, within the time for which one may be idle in a crowd.
+    pub(crate) fn hang_up(&self) {
+        self.activity.over.store(true, Ordering::Release);
     }
 }
 
