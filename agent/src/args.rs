@@ -81,6 +81,26 @@ pub struct CollectorArgs {
     /// Deliver to the collector at this URL; to the next one of several where that fails
     #[arg(long, value_name = "URL[,URL…]", value_delimiter = ',', value_parser = value::collector_url)]
     pub collector: Vec<Url>,
+    /// What it is believed by, and what it is shown.
+    #[command(flatten)]
+    pub access: AccessArgs,
+}
+
+/// What a collector is believed by, and what it is shown; flags of every command of both binaries that calls one.
+#[derive(Args, Clone, Debug, Default)]
+pub struct AccessArgs {
+    /// Believe a collector whose certificate is signed by an authority in FILE (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// Show the collector the certificate in FILE (PEM, followed by those between it and its authority)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Send the token in FILE with each call, such as where a proxy ends TLS
+    #[arg(long, value_name = "FILE")]
+    pub bearer_token_file: Option<PathBuf>,
     /// Speak plaintext to a collector that is not on this host
     #[arg(long)]
     pub insecure: bool,

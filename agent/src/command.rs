@@ -19,7 +19,7 @@ pub use run::{conclude, measured};
 
 use crate::{
     args::{Cli, CollectorArgs, Command},
-    delivery::{self, Courier, Event, Pace},
+    delivery::{self, Access, Courier, Event, Pace},
     run::RunError,
     spool::Spool,
 };
@@ -80,33 +80,35 @@ fn spool_folder(state_dir: &Path) -> PathBuf {
     state_dir.join("agent").join("spool")
 }
 
-/// The collectors that were named, each allowed.
-fn collectors(arguments: &CollectorArgs) -> Result<Vec<Url>, Stopped> {
+/// The collectors that were named, each allowed, and how they are spoken to.
+fn collectors(arguments: &CollectorArgs) -> Result<(Vec<Url>, Access), Stopped> {
+    let access = Access::read(&arguments.access).map_err(|error| Stopped::usage(&error))?;
     for url in &arguments.collector {
-        delivery::check(url, arguments.insecure).map_err(|error| Stopped::usage(&error))?;
+        delivery::check(url, &access).map_err(|error| Stopped::usage(&error))?;
     }
-    Ok(arguments.collector.clone())
+    Ok((arguments.collector.clone(), access))
 }
 
 /// The same, of which there must be one.
-fn some_collectors(arguments: &CollectorArgs) -> Result<Vec<Url>, Stopped> {
+fn some_collectors(arguments: &CollectorArgs) -> Result<(Vec<Url>, Access), Stopped> {
     match collectors(arguments)? {
-        none if none.is_empty() => Err(Stopped::usage(&delivery::DeliveryError::NoCollector)),
+        (none, _) if none.is_empty() => Err(Stopped::usage(&delivery::DeliveryError::NoCollector)),
         some => Ok(some),
     }
 }
 
 /// Delivers from the spool, and says on standard error what an operator should hear.
-fn courier(collectors: Vec<Url>, spool: Spool) -> Courier {
-    Courier::new(collectors, spool, Pace::default(), tell)
+fn courier((collectors, access): (Vec<Url>, Access), spool: Spool) -> Courier {
+    Courier::new(collectors, spool, Pace::default(), tell).with(access)
 }
 
 /// The same for a command that tells in the end why reports are left.
-fn brief_courier(collectors: Vec<Url>, spool: Spool) -> Courier {
-    Courier::new(collectors, spool, Pace::default(), |event| match event {
+fn brief_courier((collectors, access): (Vec<Url>, Access), spool: Spool) -> Courier {
+    let outlet = |event| match event {
         Event::Failing { .. } | Event::Recovered { .. } => {}
         event => tell(event),
-    })
+    };
+    Courier::new(collectors, spool, Pace::default(), outlet).with(access)
 }
 
 /// The thread that waits for the network has no need of others.

@@ -3,6 +3,8 @@
 pub mod args;
 pub mod backoff;
 pub mod build;
+pub mod certificate;
+pub mod clock;
 pub mod command;
 pub mod daemon;
 pub mod delivery;

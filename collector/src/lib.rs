@@ -10,6 +10,7 @@ pub mod ingest;
 pub mod load;
 pub mod local;
 mod operate;
+pub mod query;
 pub mod registry;
 pub mod render;
 mod seldom;

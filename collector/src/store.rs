@@ -194,6 +194,35 @@ impl StoredRun {
     }
 }
 
+/// A run as it is kept, its report unread: for those who pass it on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeptRun {
+    /// An encoded `fleetmark.v1.Report`, as its agent sent it.
+    pub report: Vec<u8>,
+    /// When the collector took it, by the collector's clock.
+    pub received_at: Timestamp,
+    /// When the agent sent it, by the agent's clock; `None` if it did not tell.
+    pub sent_at: Option<Timestamp>,
+    /// Where reading goes on behind it.
+    pub place: Place,
+}
+
+/// A place in the order of runs: by when they ended, those of one time by their ids.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Place {
+    time_us: i64,
+    /// Empty: before all runs of that time.
+    report_id: Vec<u8>,
+}
+
+impl Place {
+    /// Before the first run that ended at `since` or later.
+    #[must_use]
+    pub fn before(since: Option<Timestamp>) -> Self {
+        Self { time_us: since.map_or(i64::MIN, row::microseconds), report_id: Vec::new() }
+    }
+}
+
 /// What is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Retention {
@@ -239,6 +268,14 @@ pub trait Store: Send + Sync {
     ///
     /// If the store cannot be read, or holds what was never stored.
     async fn runs(&self, since: Option<Timestamp>) -> Result<Vec<StoredRun>, StoreError>;
+
+    /// The next runs behind this place, oldest first, unread: as many as make up this many bytes, at least one; none at the
+    /// end. Whoever goes on behind the last of them meets each run once that was there all the time.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    async fn page(&self, behind: Place, bytes: usize) -> Result<Vec<KeptRun>, StoreError>;
 
     /// What [`Store::prune`] would remove.
     ///

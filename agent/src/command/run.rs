@@ -25,7 +25,7 @@ pub(super) fn run(arguments: &RunArgs, state_dir: &Path) -> Result<Exit, Stopped
     let collectors = collectors(&arguments.collectors)?;
     let findings = if arguments.strict { Findings::Refuse } else { Findings::Warn };
     // Without a collector the result is what is printed: a spool that nobody empties would only fill up.
-    let room = match collectors.is_empty() {
+    let room = match collectors.0.is_empty() {
         true => None,
         false => {
             let spool = Spool::open(&spool_folder(state_dir), arguments.bounds.into())?;

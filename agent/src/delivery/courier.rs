@@ -25,6 +25,7 @@ use tonic::Code;
 use url::Url;
 
 use super::{
+    access::Access,
     batch,
     error::DeliveryError,
     event::{Again, Event, words},
@@ -35,6 +36,7 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
+    clock::Clock,
     spool::{Entry, Spool, SpoolError},
 };
 
@@ -46,6 +48,8 @@ pub struct Courier {
     spool: Spool,
     pace: Pace,
     dialer: Dialer,
+    access: Access,
+    clock: Clock,
     line: Option<Line>,
     backoff: Backoff,
     /// No call before then.
@@ -127,6 +131,8 @@ impl Courier {
             spool,
             pace,
             dialer: Dialer::network(),
+            access: Access::default(),
+            clock: Clock::of_host(),
             line: None,
             backoff: Backoff::unique().within(pace.first_wait, pace.longest_wait),
             due: None,
@@ -136,6 +142,12 @@ impl Courier {
             deferred: HashSet::new(),
             herald: Herald::new(outlet),
         }
+    }
+
+    /// The same with what the collectors are believed by and shown.
+    #[must_use]
+    pub fn with(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 
     /// The same with another way to connect.
@@ -300,7 +312,10 @@ impl Courier {
         };
         let line = match self.line.take() {
             Some(line) => line,
-            None => self.dialer.dial(&url, patience(self.pace.connect)).await?,
+            None => {
+                let patience = patience(self.pace.connect);
+                self.dialer.dial(&url, &self.access, &self.clock, patience).await?
+            }
         };
         let line = self.line.insert(line);
         let batch = convert::submit_request(reports, Timestamp::now());

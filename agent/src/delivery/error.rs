@@ -1,25 +1,47 @@
 //! Why reports were not delivered, in one line for a person.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, iter, time::Duration};
 
 use fleetmark_proto::{invalid::Invalid, limits, shell};
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
+use super::fault::Fault;
 use crate::spool::SpoolError;
 
 /// Reports that were not answered. They may be stored or not; sending the same bytes again is safe.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
     /// Plaintext to another host needs leave.
-    #[error("{url} is not on this host, and plaintext needs --insecure on both sides")]
+    #[error(
+        "{url} is not on this host, and plaintext needs --insecure on both sides; with TLS it begins with https:"
+    )]
     NeedsInsecure {
         /// Where it was to go.
         url: String,
     },
     /// Nobody said where to.
-    #[error("no collector is named; name one with --collector URL")]
+    #[error(
+        "no collector is named; name one with --collector URL, or join one with `fleetmark-agent enroll`"
+    )]
     NoCollector,
+    /// There is nothing to check a certificate by.
+    #[error(
+        "nothing says whether the collector at {url} is one; join it with `fleetmark-agent enroll`, or name the authority of \
+         its certificate with --tls-ca FILE"
+    )]
+    NobodyBelieved {
+        /// Where it was to go.
+        url: String,
+    },
+    /// What answers cannot be believed or understood.
+    #[error("the collector at {url} {fault}")]
+    Tls {
+        /// Where it was tried.
+        url: String,
+        /// Why not.
+        fault: Fault,
+    },
     /// The collector is not there.
     #[error("no collector answers at {url}; is `fleetmark-collector serve` running there?")]
     Unreachable {
@@ -70,6 +92,15 @@ pub enum DeliveryError {
 }
 
 impl DeliveryError {
+    /// What a connection came to that could not be made.
+    pub(super) fn of_dial(url: String, source: tonic::transport::Error) -> Self {
+        let fault = causes(&source).find_map(|cause| cause.downcast_ref::<Fault>()).cloned();
+        match fault {
+            Some(fault) => Self::Tls { url, fault },
+            None => Self::Unreachable { url, source },
+        }
+    }
+
     /// What a call came to that the collector or the network failed as a whole.
     pub(super) fn of_call(url: String, status: &Status, patience: Duration) -> Self {
         let Some(source) = status.source() else {
@@ -97,20 +128,22 @@ impl DeliveryError {
             | Self::Broken { .. }
             | Self::Unanswered { .. }
             | Self::Spool(_) => (Code::Unavailable, None),
-            Self::NeedsInsecure { .. } | Self::NoCollector => (Code::FailedPrecondition, None),
+            Self::Tls { fault, .. } if fault.may_pass() => (Code::Unavailable, None),
+            Self::NeedsInsecure { .. }
+            | Self::NoCollector
+            | Self::NobodyBelieved { .. }
+            | Self::Tls { .. } => (Code::FailedPrecondition, None),
         }
     }
 }
 
 fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    let mut chain = Some(error);
-    while let Some(error) = chain {
-        if error.is::<TimeoutExpired>() {
-            return true;
-        }
-        chain = error.source();
-    }
-    false
+    causes(error).any(|cause| cause.is::<TimeoutExpired>())
+}
+
+/// An error and all that caused it.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }
 
 /// A `RetryInfo` without a delay allows to come back at once.

@@ -130,7 +130,7 @@ impl World {
         let heard = Arc::clone(&self.script);
         let outlet = move |event| heard.lock().unwrap().events.push(event);
         let world = self.clone();
-        let dialer = Dialer::new(move |endpoint| {
+        let dialer = Dialer::new(move |endpoint, _| {
             let connector = Connector(world.clone());
             Box::pin(async move { endpoint.connect_with_connector(connector).await })
         });

@@ -18,6 +18,7 @@ mod admission;
 mod connections;
 mod draining;
 mod raw;
+mod reading;
 
 use super::*;
 use crate::{

@@ -1,5 +1,6 @@
 //! The suite that every store passes. A backend adds itself to [`stores`].
 
+use fleetmark_proto::convert;
 use jiff::ToSpan as _;
 use tempfile::TempDir;
 
@@ -119,6 +120,50 @@ async fn runs_are_selected_by_the_clock_that_can_be_trusted() {
         let newer = hosts(&*store, Some(now - 1.hour())).await;
         assert_eq!(newer.len(), 2);
         assert!(!newer.contains(&"lay-in-a-spool".to_owned()));
+    }
+}
+
+/// The hosts of the runs behind a place, page by page.
+async fn pages(store: &dyn Store, mut place: Place, bytes: usize) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    loop {
+        let page = store.page(place, bytes).await.unwrap();
+        let Some(last) = page.last() else { return pages };
+        place = last.place.clone();
+        let host = |run: &KeptRun| convert::decode(&run.report).unwrap().host.id.to_string();
+        pages.push(page.iter().map(host).collect());
+    }
+}
+
+#[tokio::test]
+async fn pages_make_up_what_is_stored_in_the_same_order() {
+    for (_folder, _, store) in stores().await {
+        let now = Timestamp::now();
+        let at_once = ["c", "a", "b"].map(|host| ended(host, now));
+        put(&*store, at_once.iter().map(fresh)).await;
+        put(&*store, [fresh(&ended("old", now - 2.hours()))]).await;
+        let all = hosts(&*store, None).await;
+        assert_eq!(all, ["old", "c", "a", "b"], "those of one time by their ids");
+        let size = Encoded::new(&at_once[0]).bytes.len();
+        for (bytes, lengths) in [(0, [1; 4].as_slice()), (size + 100, &[2, 2]), (1 << 20, &[4])] {
+            let pages = pages(&*store, Place::before(None), bytes).await;
+            assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), lengths);
+            assert_eq!(pages.concat(), all);
+        }
+        let newer = pages(&*store, Place::before(Some(now)), 0).await;
+        assert_eq!(newer.concat(), ["c", "a", "b"]);
+    }
+}
+
+#[tokio::test]
+async fn a_page_has_the_bytes_and_clocks_of_each_run() {
+    for (_folder, _, store) in stores().await {
+        let report = testing::report("a", &[1, 2, 3]);
+        let clocks = Clocks::new(report.ended_at, Some(report.ended_at - 7.minutes()));
+        put(&*store, [NewRun::new(Encoded::new(&report), &report, clocks)]).await;
+        let [kept] = &store.page(Place::before(None), 0).await.unwrap()[..] else { panic!("one") };
+        assert_eq!(kept.report, Encoded::new(&report).bytes);
+        assert_eq!((kept.received_at, kept.sent_at), (clocks.received_at(), clocks.sent_at()));
     }
 }
 
