@@ -23,7 +23,7 @@ use crate::{
     finish,
     identity::Address,
     registry::{AuditEntry, Registry},
-    render,
+    render, source,
     status::ControlError,
     store::{self, Mode, StoreError},
     view::{self, Revocation},
@@ -33,12 +33,11 @@ use crate::{
 pub(crate) async fn token(command: TokenCommand, global: &GlobalArgs) -> Result<Exit, Stopped> {
     match command {
         TokenCommand::Create(arguments) => create_token(*arguments, global).await,
-        TokenCommand::List(ListArgs { store, output }) => {
-            let rows =
-                view::tokens(open(&store, Mode::Read).await?.tokens().await?, Timestamp::now());
+        TokenCommand::List(ListArgs { source: from, output }) => {
+            let rows = view::tokens(source(&from).await?.tokens().await?, Timestamp::now());
             finish(&output, &render::tokens(&rows, output.format)?, rows.is_empty())
         }
-        TokenCommand::Revoke(RevokeTokenArgs { id, list: ListArgs { store, output } }) => {
+        TokenCommand::Revoke(RevokeTokenArgs { id, store, output }) => {
             let changed = desk(&store).await?.revoke_token(id.clone(), &here()).await;
             revoked("token", id.to_string(), changed, &output)
         }
@@ -48,12 +47,11 @@ pub(crate) async fn token(command: TokenCommand, global: &GlobalArgs) -> Result<
 /// Does what `agent` says.
 pub(crate) async fn agent(command: AgentCommand) -> Result<Exit, Stopped> {
     match command {
-        AgentCommand::List(ListArgs { store, output }) => {
-            let rows =
-                view::agents(open(&store, Mode::Read).await?.agents().await?, Timestamp::now());
+        AgentCommand::List(ListArgs { source: from, output }) => {
+            let rows = view::agents(source(&from).await?.agents().await?, Timestamp::now());
             finish(&output, &render::agents(&rows, output.format)?, rows.is_empty())
         }
-        AgentCommand::Revoke(RevokeAgentArgs { host, list: ListArgs { store, output } }) => {
+        AgentCommand::Revoke(RevokeAgentArgs { host, store, output }) => {
             let changed = desk(&store).await?.revoke_agent(host.clone(), &here()).await;
             revoked("host", host.to_string(), changed, &output)
         }
@@ -62,9 +60,9 @@ pub(crate) async fn agent(command: AgentCommand) -> Result<Exit, Stopped> {
 
 /// Prints the audit trail.
 pub(crate) async fn audit(arguments: AuditArgs) -> Result<Exit, Stopped> {
-    let AuditArgs { since, list: ListArgs { store, output } } = arguments;
+    let AuditArgs { since, list: ListArgs { source: from, output } } = arguments;
     let since = since.map(|since| since.before(Timestamp::now()));
-    let entries = open(&store, Mode::Read).await?.audit(since).await?;
+    let entries = source(&from).await?.audit(since).await?;
     finish(&output, &render::audit(&entries, output.format)?, entries.is_empty())
 }
 
@@ -88,7 +86,7 @@ async fn create_token(arguments: TokenCreateArgs, global: &GlobalArgs) -> Result
         Role::Reader | Role::Operator => None,
     };
     let role = asked.role;
-    let desk = Desk::new(open(&store, Mode::Change).await?, Issuing { endpoint, pin });
+    let desk = Desk::new(open(&store).await?, Issuing { endpoint, pin });
     let created = desk.create_token(asked, &here()).await.map_err(|error| match error {
         ControlError::Issue(error @ (IssueError::NoEndpoint | IssueError::WrongEndpoint(_))) => {
             Stopped::usage(&error)
@@ -115,13 +113,14 @@ fn authority_folder(state_dir: &Path) -> std::path::PathBuf {
     state_dir.join("collector").join("authority")
 }
 
-async fn open(store: &StoreArgs, mode: Mode) -> Result<Arc<dyn Registry>, StoreError> {
-    Ok(store::open_both(&store.store, mode).await?.1)
+/// What is changed must be there: a new store somewhere else would make tokens that no collector knows.
+async fn open(store: &StoreArgs) -> Result<Arc<dyn Registry>, StoreError> {
+    Ok(store::open_both(&store.store, Mode::Change).await?.1)
 }
 
 /// Where something is revoked.
 async fn desk(store: &StoreArgs) -> Result<Desk, StoreError> {
-    Ok(Desk::new(open(store, Mode::Change).await?, Issuing::default()))
+    Ok(Desk::new(open(store).await?, Issuing::default()))
 }
 
 /// Whoever runs this command, now. Who may write the store may say so.

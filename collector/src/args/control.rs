@@ -118,9 +118,12 @@ fn flag(field: &str) -> String {
 pub struct RevokeTokenArgs {
     /// The token's id, as `token list` prints it
     pub id: TokenId,
-    /// Flags that it has in common with lists.
+    /// Where it is kept.
     #[command(flatten)]
-    pub list: ListArgs,
+    pub store: StoreArgs,
+    /// Form and place of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// What can be done with hosts that joined.
@@ -145,9 +148,12 @@ pub enum AgentCommand {
 pub struct RevokeAgentArgs {
     /// The host's id, as `agent list` prints it
     pub host: HostId,
-    /// Flags that it has in common with lists.
+    /// Where it is kept.
     #[command(flatten)]
-    pub list: ListArgs,
+    pub store: StoreArgs,
+    /// Form and place of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// Flags of `audit`.
