@@ -75,6 +75,12 @@ impl fmt::Display for Address {
 }
 
 impl Caller {
+    /// Who makes this call; `None` if the server did not say so.
+    #[must_use]
+    pub fn of(extensions: &tonic::Extensions) -> Option<Self> {
+        extensions.get().cloned()
+    }
+
     /// Whether it may submit reports of this host. Who is trusted for its place has no host of its own.
     #[must_use]
     pub fn may_submit_for(&self, host: &HostId) -> bool {

@@ -3,17 +3,22 @@
 pub mod args;
 pub mod authority;
 pub mod clock;
+pub mod control;
+pub mod enrollment;
 pub mod identity;
 pub mod ingest;
 pub mod load;
 pub mod local;
+mod operate;
 pub mod query;
 pub mod registry;
+pub mod remote;
 pub mod render;
 mod seldom;
 pub mod server;
 mod serving;
 mod setup;
+pub mod source;
 pub mod stats;
 pub mod status;
 pub mod store;
@@ -36,11 +41,12 @@ use fleetmark_proto::shell::{
 use jiff::Timestamp;
 
 use args::{
-    Cli, Command, DiffArgs, ListArgs, LocalArgs, ProfilesArgs, ProfilesCommand, PruneArgs,
-    ReportArgs,
+    AgentArgs, Cli, Command, DiffArgs, ListArgs, LocalArgs, ProfilesArgs, ProfilesCommand,
+    PruneArgs, ReportArgs, SourceArgs, TokenArgs,
 };
 use local::{Local, LocalError};
 use render::RenderError;
+use source::Source;
 use store::{Mode, Retention, StoredRun};
 use view::{Filter, NotOne, Pruning};
 
@@ -82,6 +88,9 @@ async fn obey(cli: Cli) -> Result<Exit, Stopped> {
             list(&arguments, |runs, format| render::export(&view::export(runs), format)).await
         }
         Command::Prune(arguments) => prune(&arguments).await,
+        Command::Token(TokenArgs { command }) => operate::token(command, &cli.global).await,
+        Command::Agent(AgentArgs { command }) => operate::agent(command).await,
+        Command::Audit(arguments) => operate::audit(arguments).await,
     }
 }
 
@@ -101,7 +110,7 @@ async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stoppe
         against: report.against,
         ..Filter::default()
     };
-    let view = view::medians(&runs(&*store, None).await?, &filter, Timestamp::now());
+    let view = view::medians(&whole(store.runs(None).await?), &filter, Timestamp::now());
     output.write(&render::medians(&view, output.format)?)?;
     // With --strict it is an error, and told as one below.
     if !report.quality.is_clean() && !strict {
@@ -113,8 +122,8 @@ async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stoppe
 async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
     let now = Timestamp::now();
     let filter = arguments.filter(now);
-    let store = store::open(&arguments.store.store, Mode::Read).await?;
-    let view = view::medians(&runs(&*store, filter.since).await?, &filter, now);
+    let runs = whole(source(&arguments.source).await?.runs(filter.since).await?);
+    let view = view::medians(&runs, &filter, now);
     let text = render::medians(&view, arguments.output.format)?;
     finish(&arguments.output, &text, view.profiles.is_empty())
 }
@@ -123,16 +132,14 @@ async fn list(
     arguments: &ListArgs,
     render: impl Fn(&[StoredRun], Format) -> Result<String, RenderError>,
 ) -> Result<Exit, Stopped> {
-    let store = store::open(&arguments.store.store, Mode::Read).await?;
-    let runs = runs(&*store, None).await?;
+    let runs = whole(source(&arguments.source).await?.runs(None).await?);
     let text = render(&runs, arguments.output.format)?;
     finish(&arguments.output, &text, runs.is_empty())
 }
 
 async fn profiles_diff(arguments: &DiffArgs) -> Result<Exit, Stopped> {
-    let DiffArgs { a, b, list: ListArgs { store, output } } = arguments;
-    let store = store::open(&store.store, Mode::Read).await?;
-    match view::diff(&store.runs(None).await?, a, b) {
+    let DiffArgs { a, b, list: ListArgs { source: from, output } } = arguments;
+    match view::diff(&source(from).await?.runs(None).await?, a, b) {
         Ok(diff) => {
             output.write(&render::profile_diff(&diff, output.format)?)?;
             Ok(Exit::Success)
@@ -151,21 +158,30 @@ async fn prune(arguments: &PruneArgs) -> Result<Exit, Stopped> {
     let removed = if *dry_run {
         store::open(&store.store, Mode::Read).await?.expired(retention).await?
     } else {
-        store::open(&store.store, Mode::Change).await?.prune(retention).await?
+        let (runs, registry) = store::open_both(&store.store, Mode::Change).await?;
+        let removed = runs.prune(retention).await?;
+        if removed.audit > 0 {
+            operate::say_pruned(&*registry, removed.audit, retention.runs_before).await?;
+        }
+        removed
     };
     let pruning = Pruning { dry_run: *dry_run, retention, removed };
     output.write(&render::pruning(&pruning, output.format)?)?;
     Ok(Exit::Success)
 }
 
-/// What is stored, with what only all of it together shows.
-async fn runs(
-    store: &dyn store::Store,
-    since: Option<Timestamp>,
-) -> Result<Vec<StoredRun>, store::StoreError> {
-    let mut runs = store.runs(since).await?;
+/// Where a command reads.
+async fn source(arguments: &SourceArgs) -> Result<Source, Stopped> {
+    Source::open(arguments).await.map_err(|error| match error.is_usage() {
+        true => Stopped::usage(&error),
+        false => Stopped::from(error),
+    })
+}
+
+/// What was read, with what only all of it together shows.
+fn whole(mut runs: Vec<StoredRun>) -> Vec<StoredRun> {
     stats::mark_overlaps(runs.iter_mut().map(|run| &mut run.report));
-    Ok(runs)
+    runs
 }
 
 /// Writes what was asked for. A table of nothing says so instead.

@@ -65,7 +65,8 @@ pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<E
     let Door { clock, tls, authority, trust } = door;
     let bounds = Bounds::default().with_open_files(server::raise_open_files());
     let registry = Some(registry);
-    let setup = Setup { bounds, clock, trust, tls, authority, registry };
+    let endpoint = arguments.endpoint;
+    let setup = Setup { bounds, clock, trust, tls, authority, registry, endpoint };
     let served = server::serve_as(setup, listeners, opened, shutdown).await?;
     conclude(&served);
     Ok(Exit::Success)

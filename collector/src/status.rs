@@ -1,5 +1,9 @@
 //! The one place where errors become gRPC codes.
 
+mod registry;
+
+pub use registry::{ControlError, EnrollError};
+
 use std::{
     hash::{BuildHasher as _, RandomState},
     ops::Range,

@@ -226,7 +226,7 @@ impl Place {
 /// What is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Retention {
-    /// Runs that ended before, by the clock that can be trusted, go.
+    /// Runs that ended before, by the clock that can be trusted, go; and lines of the audit trail that were written before.
     pub runs_before: Timestamp,
     /// Deduplication keys go that were made before and have no run any more.
     pub keys_before: Timestamp,
@@ -248,6 +248,8 @@ pub struct Pruned {
     pub runs: u64,
     /// Deduplication keys.
     pub keys: u64,
+    /// Lines of the audit trail.
+    pub audit: u64,
 }
 
 /// What every backend can do. All of them pass the suite in this module.

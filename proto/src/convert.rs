@@ -8,6 +8,7 @@ mod read;
 mod write;
 
 pub(crate) use check::check_text;
+pub use control::{audit_request, audit_since};
 pub use query::{ReadRun, kept_run, read_run, runs_request, runs_since};
 pub(crate) use read::check_label;
 

@@ -5,7 +5,10 @@ use jiff::ToSpan as _;
 use tempfile::TempDir;
 
 use super::*;
-use crate::testing;
+use crate::{
+    registry::{AuditEntry, Event},
+    testing,
+};
 
 /// An empty store of every backend, with what keeps it there and how it is opened again.
 async fn stores() -> Vec<(TempDir, StoreUrl, Arc<dyn Store>)> {
@@ -177,7 +180,7 @@ async fn old_runs_go_and_their_keys_stay() {
         let old: Vec<Report> = (0..250).map(|_| ended("old", days(91))).collect();
         put(&*store, old.iter().map(fresh)).await;
         put(&*store, [fresh(&ended("young", days(89)))]).await;
-        let expected = Pruned { runs: 250, keys: 0 };
+        let expected = Pruned { runs: 250, ..Pruned::default() };
         let retention = keeping(90, now);
         assert_eq!(store.expired(retention).await.unwrap(), expected);
         assert_eq!(hosts(&*store, None).await.len(), 251, "asking removes nothing");
@@ -205,16 +208,39 @@ async fn keys_go_when_their_reports_cannot_come_again_and_never_before_their_run
             let runs = (0..101).map(|_| fresh(&ended(&format!("d{age}"), days(age))));
             put(&*store, runs).await;
         }
-        let expected = Pruned { runs: 101, keys: 101 };
+        let expected = Pruned { runs: 101, keys: 101, audit: 0 };
         let retention = keeping(200, now);
         assert_eq!(store.expired(retention).await.unwrap(), expected);
         assert_eq!(store.prune(retention).await.unwrap(), expected, "a run protects its key");
-        let expected = Pruned { runs: 202, keys: 101 };
+        let expected = Pruned { runs: 202, keys: 101, audit: 0 };
         let retention = keeping(1, now);
         assert_eq!(store.expired(retention).await.unwrap(), expected);
         assert_eq!(store.prune(retention).await.unwrap(), expected, "and so do 181 days");
         let later = keeping(1, now + (24 * 2).hours());
-        assert_eq!(store.prune(later).await.unwrap(), Pruned { runs: 0, keys: 101 });
+        assert_eq!(store.prune(later).await.unwrap(), Pruned { runs: 0, keys: 101, audit: 0 });
+    }
+}
+
+#[tokio::test]
+async fn old_lines_of_the_audit_trail_go_with_old_runs() {
+    for (_folder, url, store) in stores().await {
+        let (_, registry) = open_both(&url, Mode::Write).await.unwrap();
+        let now = Timestamp::now();
+        let line = |days: i64| AuditEntry {
+            at: Timestamp::from_microsecond((now - (24 * days).hours()).as_microsecond()).unwrap(),
+            event: Event::Enrolled,
+            who: String::new(),
+            address: "here".into(),
+            detail: days.to_string(),
+        };
+        for days in (0..101).map(|_| 91).chain([89]) {
+            registry.record(line(days)).await.unwrap();
+        }
+        let expected = Pruned { audit: 101, ..Pruned::default() };
+        let retention = keeping(90, now);
+        assert_eq!(store.expired(retention).await.unwrap(), expected);
+        assert_eq!(store.prune(retention).await.unwrap(), expected);
+        assert_eq!(registry.audit(None).await.unwrap(), [line(89)]);
     }
 }
 

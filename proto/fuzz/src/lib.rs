@@ -6,8 +6,10 @@ use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use fleetmark_proto::{
+    control::{AuditEntry, Created, KnownAgent, KnownToken, NewToken},
     convert::{self, Encoded, Outcome},
     document::ReportDocument,
+    enrollment::{Issued, Join, Renewal},
     id::{Digest, HostId, ReportId},
     report::Report,
     role::Subject,
@@ -22,8 +24,33 @@ use fields::Fields;
 /// The report that `conversions` changes.
 const REPORT: &[u8] = include_bytes!("../../tests/golden/report-v1.bin");
 
+/// Reads bytes as a message, writes what it says, and reads that again.
+macro_rules! says_the_same {
+    ($bytes:ident: $($wire:ident means $meaning:ty),+ $(,)?) => {
+        $(if let Ok(wire) = v1::$wire::decode($bytes) {
+            match <$meaning>::from_wire(wire) {
+                Ok(meant) => {
+                    let again = <$meaning>::from_wire(meant.clone().into_wire());
+                    assert!(again.is_ok_and(|again| again == meant), stringify!($wire));
+                }
+                Err(invalid) => one_line(&invalid),
+            }
+        })+
+    };
+}
+
 /// Any bytes, taken for each message that comes from outside.
 pub fn wire(bytes: &[u8]) {
+    says_the_same!(bytes:
+        EnrollRequest means Join,
+        RenewRequest means Renewal,
+        Issued means Issued,
+        CreateTokenRequest means NewToken,
+        CreatedToken means Created,
+        KnownToken means KnownToken,
+        KnownAgent means KnownAgent,
+        AuditEntry means AuditEntry,
+    );
     if let Ok(report) = convert::decode(bytes) {
         stands(&report);
     }
