@@ -1,13 +1,15 @@
 //! What is typed: the collector's command line.
 
 mod control;
+mod server;
 
 pub use control::{
     AgentArgs, AgentCommand, AuditArgs, RevokeAgentArgs, RevokeTokenArgs, TokenArgs, TokenCommand,
     TokenCreateArgs,
 };
+pub use server::{InitArgs, ServeArgs};
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use clap::{
     ArgMatches, Args, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource,
@@ -42,6 +44,8 @@ pub struct Cli {
 pub enum Command {
     /// Measure this host through the whole pipeline: collector, agent, delivery, report
     Local(Box<LocalArgs>),
+    /// Make this collector known to agents, and have it ask who they are: an authority, certificates, settings
+    Init(InitArgs),
     /// Take reports from agents until told to stop
     Serve(ServeArgs),
     /// Print medians per hardware profile
@@ -143,20 +147,6 @@ pub struct LocalArgs {
     /// Form and place of the result.
     #[command(flatten)]
     pub output: OutputArgs,
-}
-
-/// Flags of `serve`.
-#[derive(Args, Clone, Debug)]
-pub struct ServeArgs {
-    /// Where to listen for agents, over gRPC
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7600")]
-    pub listen: SocketAddr,
-    /// Listen in plaintext for other hosts too
-    #[arg(long)]
-    pub insecure: bool,
-    /// Where runs are kept.
-    #[command(flatten)]
-    pub store: StoreArgs,
 }
 
 /// Flags of `report`.

@@ -16,6 +16,8 @@ pub mod remote;
 pub mod render;
 mod seldom;
 pub mod server;
+mod serving;
+mod setup;
 pub mod source;
 pub mod stats;
 pub mod status;
@@ -25,7 +27,7 @@ pub mod view;
 #[cfg(test)]
 mod testing;
 
-use std::{ffi::OsString, io, time::Duration};
+use std::{ffi::OsString, time::Duration};
 
 use fleetmark_agent::{
     args::GlobalArgs,
@@ -37,15 +39,13 @@ use fleetmark_proto::shell::{
     output::{Format, OutputArgs, tell},
 };
 use jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
 
 use args::{
     AgentArgs, Cli, Command, DiffArgs, ListArgs, LocalArgs, ProfilesArgs, ProfilesCommand,
-    PruneArgs, ReportArgs, ServeArgs, SourceArgs, TokenArgs,
+    PruneArgs, ReportArgs, SourceArgs, TokenArgs,
 };
 use local::{Local, LocalError};
 use render::RenderError;
-use server::Bounds;
 use source::Source;
 use store::{Mode, Retention, StoredRun};
 use view::{Filter, NotOne, Pruning};
@@ -69,7 +69,8 @@ pub fn main(arguments: Vec<OsString>) -> Exit {
 async fn obey(cli: Cli) -> Result<Exit, Stopped> {
     match cli.command {
         Command::Local(arguments) => local(*arguments, &cli.global).await,
-        Command::Serve(arguments) => serve(arguments).await,
+        Command::Init(arguments) => setup::init(arguments, &cli.global),
+        Command::Serve(arguments) => serving::serve(arguments, &cli.global).await,
         Command::Report(arguments) => report(arguments).await,
         Command::Profiles(ProfilesArgs { command: Some(ProfilesCommand::Diff(diff)), .. }) => {
             profiles_diff(&diff).await
@@ -116,35 +117,6 @@ async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stoppe
         tell(format_args!("suspect: {}", report.quality.reasons.join("; ")));
     }
     Ok(conclude(&report, strict, Some(&flushed)))
-}
-
-async fn serve(arguments: ServeArgs) -> Result<Exit, Stopped> {
-    let ServeArgs { listen, insecure, store } = arguments;
-    server::check_listen(listen, insecure).map_err(|error| Stopped::usage(&error))?;
-    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_target(false).init();
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    let listener = server::bind(listen)?;
-    let opened = store::open(&store.store, Mode::Write).await?;
-    tracing::info!("listening on {}, storing in {}", listener.local_addr()?, store.store);
-    let shutdown = async {
-        let which = tokio::select! {
-            _ = terminated.recv() => "SIGTERM",
-            _ = interrupted.recv() => "SIGINT",
-        };
-        tracing::info!("{which}: finishing what was accepted");
-    };
-    let bounds = Bounds::default().with_open_files(server::raise_open_files());
-    let served = server::serve_within(bounds, listener, opened, shutdown).await?;
-    let reports = served.tally.words();
-    let refused = served.tally.calls_refused();
-    match served.cut_off {
-        0 => tracing::info!("stopped; reports: {reports}; calls refused: {refused}"),
-        cut_off => tracing::warn!(
-            "stopped, and cut off {cut_off} calls; reports: {reports}; calls refused: {refused}"
-        ),
-    }
-    Ok(Exit::Success)
 }
 
 async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {

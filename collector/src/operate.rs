@@ -1,6 +1,6 @@
 //! The commands of operators: what they do to the store beside them.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use fleetmark_agent::{args::GlobalArgs, command::Stopped};
 use fleetmark_proto::{
@@ -23,7 +23,7 @@ use crate::{
     finish,
     identity::Address,
     registry::{AuditEntry, Registry},
-    render, source,
+    render, setup, source,
     status::ControlError,
     store::{self, Mode, StoreError},
     view::{self, Revocation},
@@ -82,7 +82,7 @@ async fn create_token(arguments: TokenCreateArgs, global: &GlobalArgs) -> Result
     let asked = arguments.asked().map_err(|invalid| Stopped::usage(&invalid))?;
     let TokenCreateArgs { store, endpoint, output, .. } = arguments;
     let pin = match asked.role {
-        Role::Agent => Some(Authority::load(&authority_folder(&global.state_dir))?.pin()),
+        Role::Agent => Some(Authority::load(&setup::authority_folder(&global.state_dir))?.pin()),
         Role::Reader | Role::Operator => None,
     };
     let role = asked.role;
@@ -106,11 +106,6 @@ async fn create_token(arguments: TokenCreateArgs, global: &GlobalArgs) -> Result
         }
     ));
     Ok(Exit::Success)
-}
-
-/// Where the authority of the collector with this state folder lies.
-fn authority_folder(state_dir: &Path) -> std::path::PathBuf {
-    state_dir.join("collector").join("authority")
 }
 
 /// What is changed must be there: a new store somewhere else would make tokens that no collector knows.

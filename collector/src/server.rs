@@ -22,7 +22,10 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use fleetmark_proto::{
     limits,
-    v1::{self, ingest_server::IngestServer, query_server::QueryServer},
+    v1::{
+        self, control_server::ControlServer, enrollment_server::EnrollmentServer,
+        ingest_server::IngestServer, query_server::QueryServer,
+    },
 };
 use tokio::{
     sync::oneshot,
@@ -36,10 +39,13 @@ use tonic_health::{
     server::HealthReporter,
 };
 use tower::layer::util::{Identity, Stack};
+use url::Url;
 
 use crate::{
     authority::Authority,
     clock::Clock,
+    control::{ControlService, Issuing},
+    enrollment::EnrollmentService,
     ingest::{Committer, Grouping, IngestService, Tally},
     query::{QueryService, Reading},
     registry::Registry,
@@ -183,6 +189,8 @@ pub struct Setup {
     pub authority: Option<Arc<Authority>>,
     /// Who may do what. Without, nobody has credentials.
     pub registry: Option<Arc<dyn Registry>>,
+    /// Where hosts reach it, as tokens say that it makes.
+    pub endpoint: Option<Url>,
 }
 
 impl Setup {
@@ -196,6 +204,7 @@ impl Setup {
             tls: None,
             authority: None,
             registry: None,
+            endpoint: None,
         }
     }
 }
@@ -249,9 +258,12 @@ pub async fn serve_as(
     let (health, health_service) = tonic_health::server::health_reporter();
     say(&health, ServingStatus::NotServing).await;
     let (policy, _keepers) = policy(&setup, &tally).await?;
+    let gated = || Arc::clone(&gate);
     let router = router(policy, health_service)?
-        .add_service(Gated::new(ingest, Arc::clone(&gate)))
-        .add_service(Gated::new(QueryServer::new(query), Arc::clone(&gate)));
+        .add_service(Gated::new(ingest, gated()))
+        .add_service(Gated::new(QueryServer::new(query), gated()))
+        .add_optional_service(enrollment(&setup).map(|service| Gated::new(service, gated())))
+        .add_optional_service(control(&setup).map(|service| Gated::new(service, gated())));
 
     let (end, ended) = oneshot::channel::<()>();
     let connections = Door::new(bounds, setup.tls, setup.authority).open(listeners);
@@ -319,6 +331,20 @@ async fn policy(
         said: guard::Said::default(),
     };
     Ok((Arc::new(policy), keepers))
+}
+
+/// What hosts join by, where somebody signs.
+fn enrollment(setup: &Setup) -> Option<EnrollmentServer<EnrollmentService>> {
+    let (authority, registry) = setup.authority.clone().zip(setup.registry.clone())?;
+    Some(EnrollmentService::new(authority, registry, setup.clock.clone()).into_server())
+}
+
+/// What operators use, where it is kept who may do what.
+fn control(setup: &Setup) -> Option<ControlServer<ControlService>> {
+    let pin = setup.authority.as_ref().map(|authority| authority.pin());
+    let issuing = Issuing { endpoint: setup.endpoint.clone(), pin };
+    let registry = setup.registry.clone()?;
+    Some(ControlServer::new(ControlService::new(registry, issuing, setup.clock.clone())))
 }
 
 /// Every server's first layers and services.
