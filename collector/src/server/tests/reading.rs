@@ -120,7 +120,20 @@ async fn a_reader_that_takes_nothing_is_cut_off() {
     let stalled = ask(&narrow(server.address).await, None).await.unwrap();
     assert_eq!(read_when_possible(&server.channel).await.len(), reports);
     let cut_off = tokio::time::timeout(PATIENCE, rest(stalled)).await.unwrap();
-    assert!(cut_off.is_err(), "its connection was closed");
+    assert!(cut_off.is_err(), "a part must not pass for the whole");
+}
+
+#[tokio::test]
+async fn the_connection_of_a_reader_that_takes_nothing_is_closed() {
+    let reading = Reading { pause: SOON, ..Reading::default() };
+    let bounds = Bounds { reading, connections: 1, idle_in_a_crowd: SOON, ..Bounds::default() };
+    let server = start_within(bounds).await;
+    fill(&server).await;
+    drop(server.channel);
+    let _stalled = ask(&narrow(server.address).await, None).await.unwrap();
+    let other = tokio::time::timeout(PATIENCE, connect(server.address)).await.unwrap();
+    let answer = tokio::time::timeout(PATIENCE, submit(&other, vec![])).await.unwrap();
+    assert_eq!(answer.unwrap_err().code(), Code::InvalidArgument, "there is room again");
 }
 
 #[tokio::test]
