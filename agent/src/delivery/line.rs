@@ -166,12 +166,22 @@ impl Line {
         batch: SubmitRequest,
         patience: Duration,
     ) -> Result<SubmitResponse, DeliveryError> {
-        let mut client = IngestClient::new(self.channel.clone());
+        let mut client = IngestClient::new(self.channel());
         self.call(batch, patience, |request| async move { client.submit(request).await }).await
     }
 
+    /// Where it leads.
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// What clients make their calls over.
+    pub(super) fn channel(&self) -> Authorized {
+        self.channel.clone()
+    }
+
     /// Makes a call and waits for the answer for this long, of which the collector is told.
-    async fn call<M, R, F>(
+    pub(super) async fn call<M, R, F>(
         &self,
         message: M,
         patience: Duration,
