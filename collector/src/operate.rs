@@ -94,7 +94,7 @@ async fn create_token(arguments: TokenCreateArgs, global: &GlobalArgs) -> Result
         ControlError::Store(error) => Stopped::from(error),
         error => Stopped::from(error),
     })?;
-    output.write(&render::created(&created, output.format)?)?;
+    output.write_private(&render::created(&created, output.format)?)?;
     let known = &created.known;
     tell(format_args!(
         "token {} counts until {}; {}",

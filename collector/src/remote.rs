@@ -97,7 +97,8 @@ impl Remote {
     ///
     /// If the collector does not answer.
     pub async fn tokens(&self) -> Result<Vec<KnownToken>, RemoteError> {
-        let mut client = ControlClient::new(self.channel.clone());
+        let mut client =
+            ControlClient::new(self.channel.clone()).max_decoding_message_size(limits::LIST_BYTES);
         let TokensResponse { tokens } =
             self.wait(client.tokens(TokensRequest {})).await?.into_inner();
         tokens.into_iter().map(|token| self.readable(KnownToken::from_wire(token))).collect()
@@ -109,7 +110,8 @@ impl Remote {
     ///
     /// If the collector does not answer.
     pub async fn agents(&self) -> Result<Vec<KnownAgent>, RemoteError> {
-        let mut client = ControlClient::new(self.channel.clone());
+        let mut client =
+            ControlClient::new(self.channel.clone()).max_decoding_message_size(limits::LIST_BYTES);
         let AgentsResponse { agents } =
             self.wait(client.agents(AgentsRequest {})).await?.into_inner();
         agents.into_iter().map(|agent| self.readable(KnownAgent::from_wire(agent))).collect()
