@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustls::{pki_types::UnixTime, time_provider::TimeProvider};
 
 /// Tells the time by which certificates begin and end.
@@ -44,7 +44,13 @@ impl TimeProvider for Clock {
 /// How far two times lie apart, for a person.
 #[must_use]
 pub fn apart(one: Timestamp, other: Timestamp) -> String {
-    let seconds = one.duration_since(other).unsigned_abs().as_secs();
+    span(one.duration_since(other))
+}
+
+/// How long that is, either way, for a person.
+#[must_use]
+pub fn span(duration: SignedDuration) -> String {
+    let seconds = duration.unsigned_abs().as_secs();
     let (number, unit) = match seconds {
         ..120 => (seconds, "second"),
         120..7_200 => (seconds / 60, "minute"),
@@ -52,6 +58,12 @@ pub fn apart(one: Timestamp, other: Timestamp) -> String {
         _ => (seconds / 86_400, "day"),
     };
     format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The same without fractions of a second.
+#[must_use]
+pub fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 #[cfg(test)]

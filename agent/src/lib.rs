@@ -6,6 +6,7 @@ pub mod build;
 pub mod certificate;
 pub mod clock;
 pub mod command;
+pub mod credentials;
 pub mod daemon;
 pub mod delivery;
 pub mod evidence;

@@ -79,7 +79,7 @@ pub async fn local(
     let room = spool.reserve()?;
     let state_dir = state_dir.to_owned();
     let report = tokio::task::spawn_blocking(move || {
-        let report = measured(&arguments, &state_dir, findings)?;
+        let report = measured(&arguments, None, &state_dir, findings)?;
         room.commit(&Encoded::new(&report))?;
         Ok::<Report, LocalError>(report)
     })

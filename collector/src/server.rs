@@ -14,6 +14,7 @@ mod trail;
 pub use admission::Admitted;
 pub(crate) use connections::Peer;
 pub use connections::raise_open_files;
+pub(crate) use guard::Leave;
 pub use guard::Trust;
 pub use listening::{Listeners, Socket, bind, bind_socket, check_listen};
 pub use tls::{Tls, TlsError, TlsFiles};

@@ -61,6 +61,8 @@ pub enum AccessError {
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     pub(super) trust: Option<Trust>,
+    /// The certificates of the authorities that were named.
+    pub(super) authorities: Vec<CertificateDer<'static>>,
     pub(super) shown: Option<Arc<Shown>>,
     pub(super) bearer: Bearer,
     /// Whether plaintext may leave this host.
@@ -96,9 +98,13 @@ impl Access {
     /// If a file cannot be read, holds something else, or the parts do not go together.
     pub fn read(arguments: &AccessArgs) -> Result<Self, AccessError> {
         let AccessArgs { tls_ca, tls_cert, tls_key, bearer_token_file, insecure } = arguments;
-        let trust = match tls_ca {
-            Some(path) => Some(Trust::authorities(&certificates(path)?)?),
-            None => None,
+        let authorities = match tls_ca {
+            Some(path) => certificates(path)?,
+            None => Vec::new(),
+        };
+        let trust = match &authorities[..] {
+            [] => None,
+            authorities => Some(Trust::authorities(authorities)?),
         };
         let shown = match (tls_cert, tls_key) {
             (Some(chain), Some(key)) => {
@@ -110,7 +116,7 @@ impl Access {
             Some(path) => Bearer::new(&token(path)?),
             None => Bearer::default(),
         };
-        let access = Self { trust, shown, bearer, insecure: *insecure };
+        let access = Self { trust, authorities, shown, bearer, insecure: *insecure };
         // What does not go together is found before anything else is done.
         access.config(&Clock::of_host())?;
         Ok(access)

@@ -32,9 +32,30 @@ pub(super) enum Target {
     Socket(PathBuf),
 }
 
-/// Makes connections, each with the name resolved anew.
+/// Why there is no connection.
+pub(super) type Failure = Box<dyn Error + Send + Sync>;
+pub(super) type Reaching = Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, Failure>> + Send>>;
+
+/// Reaches a host and port within a time.
+#[derive(Clone)]
+pub(super) struct Reach(Arc<dyn Fn(Uri, Duration) -> Reaching + Send + Sync>);
+
+impl Reach {
+    /// Over TCP, with the name resolved anew each time.
+    pub(super) fn tcp() -> Self {
+        Self::new(|uri, patience| Box::pin(tcp(uri, patience)))
+    }
+
+    /// By other means.
+    pub(super) fn new(reach: impl Fn(Uri, Duration) -> Reaching + Send + Sync + 'static) -> Self {
+        Self(Arc::new(reach))
+    }
+}
+
+/// Makes connections.
 #[derive(Clone)]
 pub(super) struct Connector {
+    reach: Reach,
     target: Target,
     /// For one connection, all addresses of its host together.
     patience: Duration,
@@ -57,8 +78,8 @@ impl Seen {
 }
 
 impl Connector {
-    pub(super) fn new(target: Target, patience: Duration) -> Self {
-        Self { target, patience, seen: Seen::default() }
+    pub(super) fn new(reach: Reach, target: Target, patience: Duration) -> Self {
+        Self { reach, target, patience, seen: Seen::default() }
     }
 
     /// What will be found wrong with its connections.
@@ -66,34 +87,33 @@ impl Connector {
         self.seen.clone()
     }
 
-    async fn connect(self, uri: Uri) -> Result<TokioIo<Wire>, Box<dyn Error + Send + Sync>> {
-        let Self { target, patience, seen } = self;
+    async fn connect(self, uri: Uri) -> Result<TokioIo<Wire>, Failure> {
+        let Self { reach, target, patience, seen } = self;
         let (stream, spoken): (Box<dyn Stream>, _) = match target {
             Target::Socket(path) => (Box::new(UnixStream::connect(path).await?), Spoken::Plaintext),
-            Target::Plaintext => (Box::new(tcp(uri, patience).await?), Spoken::Plaintext),
+            Target::Plaintext => ((reach.0)(uri, patience).await?, Spoken::Plaintext),
             Target::Tls(config, name) => {
-                (Box::new(tls(uri, patience, config, name).await?), Spoken::Tls)
+                let stream = (reach.0)(uri, patience).await?;
+                (Box::new(tls(stream, config, name).await?), Spoken::Tls)
             }
         };
         Ok(TokioIo::new(Wire { stream, spoken, heard: false, seen }))
     }
 }
 
-async fn tcp(uri: Uri, patience: Duration) -> Result<impl Stream, Box<dyn Error + Send + Sync>> {
+async fn tcp(uri: Uri, patience: Duration) -> Result<Box<dyn Stream>, Failure> {
     let mut tcp = HttpConnector::new();
     tcp.set_connect_timeout(Some(patience));
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    Ok(tcp.call(uri).await?.into_inner())
+    Ok(Box::new(tcp.call(uri).await?.into_inner()))
 }
 
 async fn tls(
-    uri: Uri,
-    patience: Duration,
+    stream: Box<dyn Stream>,
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
-) -> Result<impl Stream, Box<dyn Error + Send + Sync>> {
-    let stream = tcp(uri, patience).await?;
+) -> Result<impl Stream, Failure> {
     let stream =
         TlsConnector::from(config).connect(name, stream).await.map_err(|error| {
             match (Fault::of(&error), error.kind()) {
@@ -101,7 +121,7 @@ async fn tls(
                 (None, io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
                     Fault::Silent(Spoken::Handshake).into()
                 }
-                _ => Box::<dyn Error + Send + Sync>::from(error),
+                _ => Failure::from(error),
             }
         })?;
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
@@ -112,7 +132,7 @@ async fn tls(
 
 impl Service<Uri> for Connector {
     type Response = TokioIo<Wire>;
-    type Error = Box<dyn Error + Send + Sync>;
+    type Error = Failure;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {

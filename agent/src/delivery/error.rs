@@ -6,8 +6,14 @@ use fleetmark_proto::{invalid::Invalid, limits, shell};
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
-use super::fault::Fault;
-use crate::spool::SpoolError;
+use super::{
+    access::AccessError,
+    fault::{Fault, Spoken},
+};
+use crate::{
+    credentials::{CredentialsError, KeyError, NotOurs},
+    spool::SpoolError,
+};
 
 /// Reports that were not answered. They may be stored or not; sending the same bytes again is safe.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +84,37 @@ pub enum DeliveryError {
         /// What was wrong with the answer.
         what: Invalid,
     },
+    /// The collector's answer brings no certificate.
+    #[error("the collector at {url} issued no certificate ({what})")]
+    Unissued {
+        /// Where it was tried.
+        url: String,
+        /// What was wrong with the answer.
+        what: Invalid,
+    },
+    /// The collector's answer brings a certificate that this host cannot use.
+    #[error("what the collector at {url} issued is of no use to this host: {what}")]
+    NotOurs {
+        /// Where it was tried.
+        url: String,
+        /// What was wrong with it.
+        what: NotOurs,
+    },
+    /// The certificate cannot be renewed.
+    #[error("this host's certificate cannot be renewed: {0}")]
+    NotRenewed(Box<DeliveryError>),
+    /// Somebody else changed who this host is.
+    #[error("this host has joined anew, or left, since this was started; start it again")]
+    JoinedAnew,
+    /// What was named to be shown or believed cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// What this host has since it joined cannot be read or kept.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The host's key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The collector took too long.
     #[error("the collector at {url} did not answer within {} s", (.patience.as_secs_f64() * 10.0).round() / 10.0)]
     TooSlow {
@@ -120,6 +157,18 @@ impl DeliveryError {
         Self::Broken { url, cause: plain(&shell::one_line(source)) }
     }
 
+    /// Whether another certificate may be the end of it. A collector that closes a connection at once may have refused the one
+    /// that it was shown.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => *code == Code::Unauthenticated,
+            Self::Tls { fault, .. } => {
+                matches!(fault, Fault::Refused(_) | Fault::Silent(Spoken::Tls))
+            }
+            _ => false,
+        }
+    }
+
     /// The code to go by, and how long the collector asked to be left alone.
     pub(super) fn code(&self) -> (Code, Option<Duration>) {
         match self {
@@ -128,13 +177,26 @@ impl DeliveryError {
             Self::Unreachable { .. }
             | Self::Broken { .. }
             | Self::Unanswered { .. }
-            | Self::Spool(_) => (Code::Unavailable, None),
+            | Self::Unissued { .. }
+            | Self::Spool(_)
+            | Self::Credentials(_) => (Code::Unavailable, None),
+            Self::NotRenewed(source) => source.code(),
             Self::Tls { fault, .. } if fault.may_pass() => (Code::Unavailable, None),
             Self::NeedsInsecure { .. }
             | Self::NoCollector
             | Self::NobodyBelieved { .. }
-            | Self::Tls { .. } => (Code::FailedPrecondition, None),
+            | Self::Tls { .. }
+            | Self::NotOurs { .. }
+            | Self::JoinedAnew
+            | Self::Access(_)
+            | Self::Key(_) => (Code::FailedPrecondition, None),
         }
+    }
+}
+
+impl From<rustls::Error> for DeliveryError {
+    fn from(error: rustls::Error) -> Self {
+        Self::Access(error.into())
     }
 }
 

@@ -65,11 +65,6 @@ impl Fault {
         inner.downcast_ref::<Error>().map(Self::from)
     }
 
-    /// Whether a new certificate may be the end of it.
-    pub(super) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused(_))
-    }
-
     /// Whether it may pass by itself.
     pub(super) fn may_pass(&self) -> bool {
         matches!(self, Self::Silent(_) | Self::Other(_))
@@ -222,11 +217,12 @@ mod tests {
     }
 
     #[test]
-    fn only_refusals_of_our_certificate_call_for_another() {
-        let refused = |alert| Fault::from(&Error::AlertReceived(alert)).is_refusal();
-        assert!(refused(AlertDescription::CertificateExpired));
-        assert!(refused(AlertDescription::UnknownCA));
-        assert!(!refused(AlertDescription::InternalError));
-        assert!(!refused(AlertDescription::NoApplicationProtocol));
+    fn only_a_refusal_of_our_certificate_is_one() {
+        let fault = |alert| Fault::from(&Error::AlertReceived(alert));
+        for alert in [AlertDescription::CertificateExpired, AlertDescription::UnknownCA] {
+            assert!(matches!(fault(alert), Fault::Refused(_)), "{alert:?}");
+        }
+        assert!(matches!(fault(AlertDescription::InternalError), Fault::Other(_)));
+        assert_eq!(fault(AlertDescription::NoApplicationProtocol), Fault::NoHttp2);
     }
 }

@@ -17,14 +17,14 @@ use tokio::{task::JoinSet, time};
 use tonic::{
     Request, Response, Status,
     service::interceptor::InterceptedService,
-    transport::{self, Channel, Endpoint},
+    transport::{Channel, Endpoint},
 };
 use url::{Host, Position, Url};
 
 use super::{
     access::{Access, Bearer},
     check,
-    connector::{Connector, Seen, Target},
+    connector::{Connector, Reach, Seen, Target},
     error::DeliveryError,
     fault::Fault,
     pace::Pace,
@@ -39,14 +39,13 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-type Connecting = Pin<Box<dyn Future<Output = Result<Channel, transport::Error>> + Send>>;
 
 /// A connection over which each call carries the bearer token, where there is one.
 pub type Authorized = InterceptedService<Channel, Bearer>;
 
 /// Makes connections.
 #[derive(Clone)]
-pub(super) struct Dialer(Arc<dyn Fn(Endpoint, Connector) -> Connecting + Send + Sync>);
+pub(super) struct Dialer(Reach);
 
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,16 +56,12 @@ impl fmt::Debug for Dialer {
 impl Dialer {
     /// Over the network, with names resolved at each dial.
     pub(super) fn network() -> Self {
-        Self::new(|endpoint, connector| {
-            Box::pin(async move { endpoint.connect_with_connector(connector).await })
-        })
+        Self::new(Reach::tcp())
     }
 
-    /// By other means.
-    pub(super) fn new(
-        connect: impl Fn(Endpoint, Connector) -> Connecting + Send + Sync + 'static,
-    ) -> Self {
-        Self(Arc::new(connect))
+    /// By these means.
+    pub(super) fn new(reach: Reach) -> Self {
+        Self(reach)
     }
 
     /// Connects to a collector, within this time. By the clock it is judged whether certificates count.
@@ -78,13 +73,45 @@ impl Dialer {
         patience: Duration,
     ) -> Result<Line, DeliveryError> {
         let tasks = Tasks::default();
-        let (endpoint, connector) = way(url, access, clock, patience)?;
+        let (endpoint, connector) = self.way(url, access, clock, patience)?;
         let seen = connector.seen();
-        let connecting = (self.0)(endpoint.executor(tasks.clone()), connector);
+        let connecting = endpoint.executor(tasks.clone()).connect_with_connector(connector).await;
         let channel =
-            connecting.await.map_err(|source| DeliveryError::of_dial(url.to_string(), source))?;
+            connecting.map_err(|source| DeliveryError::of_dial(url.to_string(), source))?;
         let channel = InterceptedService::new(channel, access.bearer.clone());
         Ok(Line { url: url.clone(), channel, seen, cut: Cut(tasks) })
+    }
+
+    /// Where a URL leads, and how to get there.
+    fn way(
+        &self,
+        url: &Url,
+        access: &Access,
+        clock: &Clock,
+        patience: Duration,
+    ) -> Result<(Endpoint, Connector), DeliveryError> {
+        let invalid = |source| DeliveryError::of_dial(url.to_string(), source);
+        let address = || url[Position::BeforeHost..Position::AfterPort].to_owned();
+        let (endpoint, target) = match url.scheme() {
+            // Nobody resolves this name.
+            "unix" => {
+                (Endpoint::from_static("http://localhost"), Target::Socket(url.path().into()))
+            }
+            "https" => {
+                let (config, name) = tls(url, access, clock)?;
+                // To the transport TLS is the connector's affair; only calls say what they are made with.
+                let endpoint =
+                    Endpoint::from_shared(format!("http://{}", address())).map_err(invalid)?;
+                let origin = Endpoint::from_shared(url.to_string()).map_err(invalid)?;
+                (endpoint.origin(origin.uri().clone()), Target::Tls(config, name))
+            }
+            _ => (Endpoint::from_shared(url.to_string()).map_err(invalid)?, Target::Plaintext),
+        };
+        let endpoint = endpoint
+            .connect_timeout(patience)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+        Ok((endpoint, Connector::new(self.0.clone(), target, patience)))
     }
 }
 
@@ -95,39 +122,12 @@ impl Dialer {
 /// If nobody answers there, what answers cannot be believed, or plaintext would leave this host without leave.
 pub async fn connect(url: &Url, access: &Access) -> Result<Authorized, DeliveryError> {
     check(url, access)?;
-    let (endpoint, connector) = way(url, access, &Clock::of_host(), Pace::default().connect)?;
+    let clock = Clock::of_host();
+    let (endpoint, connector) =
+        Dialer::network().way(url, access, &clock, Pace::default().connect)?;
     let connecting = endpoint.connect_with_connector(connector).await;
     let channel = connecting.map_err(|source| DeliveryError::of_dial(url.to_string(), source))?;
     Ok(InterceptedService::new(channel, access.bearer.clone()))
-}
-
-/// Where a URL leads, and how to get there.
-fn way(
-    url: &Url,
-    access: &Access,
-    clock: &Clock,
-    patience: Duration,
-) -> Result<(Endpoint, Connector), DeliveryError> {
-    let invalid = |source| DeliveryError::of_dial(url.to_string(), source);
-    let address = || url[Position::BeforeHost..Position::AfterPort].to_owned();
-    let (endpoint, target) = match url.scheme() {
-        // Nobody resolves this name.
-        "unix" => (Endpoint::from_static("http://localhost"), Target::Socket(url.path().into())),
-        "https" => {
-            let (config, name) = tls(url, access, clock)?;
-            // To the transport TLS is the connector's affair; only calls say what they are made with.
-            let endpoint =
-                Endpoint::from_shared(format!("http://{}", address())).map_err(invalid)?;
-            let origin = Endpoint::from_shared(url.to_string()).map_err(invalid)?;
-            (endpoint.origin(origin.uri().clone()), Target::Tls(config, name))
-        }
-        _ => (Endpoint::from_shared(url.to_string()).map_err(invalid)?, Target::Plaintext),
-    };
-    let endpoint = endpoint
-        .connect_timeout(patience)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-    Ok((endpoint, Connector::new(target, patience)))
 }
 
 fn tls(
@@ -166,12 +166,22 @@ impl Line {
         batch: SubmitRequest,
         patience: Duration,
     ) -> Result<SubmitResponse, DeliveryError> {
-        let mut client = IngestClient::new(self.channel.clone());
+        let mut client = IngestClient::new(self.channel());
         self.call(batch, patience, |request| async move { client.submit(request).await }).await
     }
 
+    /// Where it leads.
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// What clients make their calls over.
+    pub(super) fn channel(&self) -> Authorized {
+        self.channel.clone()
+    }
+
     /// Makes a call and waits for the answer for this long, of which the collector is told.
-    async fn call<M, R, F>(
+    pub(super) async fn call<M, R, F>(
         &self,
         message: M,
         patience: Duration,

@@ -15,6 +15,7 @@ mod help;
 mod kills;
 mod limits;
 mod open_files;
+mod operators;
 mod overlap;
 mod passes;
 mod profiles;
