@@ -72,7 +72,10 @@ const OTHER_FILES: u64 = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Plaintext for other hosts needs leave.
-    #[error("{0} can be reached from other hosts, and plaintext needs --insecure")]
+    #[error(
+        "{0} can be reached from other hosts, and plaintext needs --insecure; \
+         `fleetmark-collector init` sets up TLS"
+    )]
     NeedsInsecure(SocketAddr),
     /// The address is taken.
     #[error("{0} is in use; stop what listens there, or choose another with --listen")]
