@@ -9,6 +9,8 @@ use fleetmark_proto::{
 };
 use jiff::Timestamp;
 
+use crate::registry::Refused;
+
 /// Who makes a call, and from where. Every request that reaches a service has it among its extensions.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Caller {
@@ -73,6 +75,12 @@ impl fmt::Display for Address {
 }
 
 impl Caller {
+    /// Who makes this call; `None` if the server did not say so.
+    #[must_use]
+    pub fn of(extensions: &tonic::Extensions) -> Option<Self> {
+        extensions.get().cloned()
+    }
+
     /// Whether it may submit reports of this host. Who is trusted for its place has no host of its own.
     #[must_use]
     pub fn may_submit_for(&self, host: &HostId) -> bool {
@@ -93,4 +101,52 @@ impl fmt::Display for Caller {
             Who::Known(subject, _) => subject.fmt(f),
         }
     }
+}
+
+/// Why a call is not for whoever makes it.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Denied {
+    /// It came without anything that says who makes it.
+    #[error(
+        "this call needs a certificate, which `fleetmark-agent enroll` gets, or a bearer token \
+         of `fleetmark-collector token create`"
+    )]
+    NoCredentials,
+    /// What it came with is no bearer token.
+    #[error("the header `authorization` is not `Bearer` with a token: {0}")]
+    NoToken(String),
+    /// Its bearer token is not known.
+    #[error("this bearer token is unknown here, or was revoked")]
+    UnknownToken,
+    /// Its bearer token has ended.
+    #[error("this bearer token ended at {0}")]
+    TokenEnded(Timestamp),
+    /// Its bearer token is for others.
+    #[error("this bearer token may not be used from {0}")]
+    OtherNetwork(Address),
+    /// Its certificate names nobody.
+    #[error("{0}")]
+    Nobody(String),
+    /// Its certificate does not count yet.
+    #[error("the certificate counts from {0} on; one of the clocks is wrong")]
+    NotYet(Timestamp),
+    /// Its certificate has ended.
+    #[error("the certificate ended at {0}; renew it")]
+    Ended(Timestamp),
+    /// Its certificate is that of a host that has no leave any more.
+    #[error(transparent)]
+    Host(#[from] Refused),
+    /// It is known, and may not make this call.
+    #[error("{call} is for the role {allowed}, not for {who}")]
+    Role {
+        /// What it is.
+        who: Subject,
+        /// What it called.
+        call: String,
+        /// Who may.
+        allowed: String,
+    },
+    /// Who may do what could not be read for a while.
+    #[error("the collector cannot tell now who may do what; try again")]
+    CannotTell,
 }

@@ -201,3 +201,6 @@ pub trait Registry: Send + Sync {
     /// If it cannot be read.
     async fn audit(&self, since: Option<Timestamp>) -> Result<Vec<AuditEntry>, StoreError>;
 }
+
+#[cfg(test)]
+mod tests;

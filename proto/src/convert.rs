@@ -3,10 +3,13 @@
 mod check;
 mod control;
 mod enrollment;
+mod query;
 mod read;
 mod write;
 
 pub(crate) use check::check_text;
+pub use control::{audit_request, audit_since};
+pub use query::{ReadRun, kept_run, read_run, runs_request, runs_since};
 pub(crate) use read::check_label;
 
 use jiff::Timestamp;

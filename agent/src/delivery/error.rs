@@ -139,7 +139,8 @@ impl DeliveryError {
     }
 
     /// What a call came to that the collector or the network failed as a whole.
-    pub(super) fn of_call(url: String, status: &Status, patience: Duration) -> Self {
+    #[must_use]
+    pub fn of_call(url: String, status: &Status, patience: Duration) -> Self {
         let Some(source) = status.source() else {
             return Self::Refused {
                 url,

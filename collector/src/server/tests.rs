@@ -7,7 +7,7 @@ use fleetmark_proto::{
     report::Report,
     v1::{Answer, Envelope, SubmitRequest, answer::Outcome as Wire, ingest_client::IngestClient},
 };
-use jiff::ToSpan as _;
+use jiff::{Timestamp, ToSpan as _};
 use prost::Message as _;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -18,6 +18,7 @@ mod admission;
 mod connections;
 mod draining;
 mod raw;
+mod reading;
 
 use super::*;
 use crate::{

@@ -19,6 +19,7 @@ mod overlap;
 mod passes;
 mod profiles;
 mod quotas;
+mod reading;
 mod readme;
 mod retention;
 mod silence;

@@ -1,7 +1,8 @@
 //! Of tokens, hosts and the audit trail.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::{
@@ -138,7 +139,7 @@ impl KnownToken {
             uses,
             used,
             revoked_at: revoked_at.map(write::timestamp),
-            labels: labels.into_iter().collect::<HashMap<_, _>>(),
+            labels: labels.into_iter().collect(),
             replace_host: replace_host.map(|host| host.to_string()),
             network: network.map(|network| network.to_string()),
             note,
@@ -236,6 +237,22 @@ impl AuditEntry {
     }
 }
 
+/// Asks for the audit trail from then on; `None` for all of it.
+#[must_use]
+pub fn audit_request(since: Option<Timestamp>) -> v1::AuditRequest {
+    v1::AuditRequest { since: since.map(write::timestamp) }
+}
+
+/// From when on the audit trail is asked for; `None` for all of it.
+///
+/// # Errors
+///
+/// If it is no time.
+pub fn audit_since(wire: v1::AuditRequest) -> Result<Option<Timestamp>, Invalid> {
+    let v1::AuditRequest { since } = wire;
+    within("since", since.map(read::timestamp).transpose())
+}
+
 fn role(wire: i32) -> Checked<Role> {
     match known("role", wire)? {
         v1::Role::Unspecified => Err(unspecified("role")),
@@ -265,7 +282,7 @@ fn net(wire: Option<String>) -> Checked<Option<Network>> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::{Timestamp, ToSpan as _};
+    use jiff::ToSpan as _;
 
     use super::*;
     use crate::{control::Event, secret::Secret};
@@ -326,6 +343,9 @@ mod tests {
             detail: "token 123456789abc".into(),
         };
         assert_eq!(AuditEntry::from_wire(entry.clone().into_wire()), Ok(entry));
+        for since in [None, Some(now())] {
+            assert_eq!(audit_since(audit_request(since)), Ok(since));
+        }
     }
 
     #[test]
