@@ -5,13 +5,15 @@ use fleetmark_agent::{
     delivery::{self, Access, AccessError, Authorized, DeliveryError},
 };
 use fleetmark_proto::{
-    control::{AuditEntry, KnownAgent, KnownToken},
+    control::{AuditEntry, Created, KnownAgent, KnownToken, NewToken},
     convert::{self, ReadRun},
+    id::HostId,
     invalid::Invalid,
     limits,
+    token::TokenId,
     v1::{
-        AgentsRequest, AgentsResponse, KeptRun, TokensRequest, TokensResponse,
-        control_client::ControlClient, query_client::QueryClient,
+        AgentsRequest, AgentsResponse, KeptRun, RevokeAgentRequest, RevokeTokenRequest, Revoked,
+        TokensRequest, TokensResponse, control_client::ControlClient, query_client::QueryClient,
     },
 };
 use jiff::Timestamp;
@@ -41,6 +43,9 @@ pub enum RemoteError {
         /// What it said.
         message: String,
     },
+    /// It does not have what this is about.
+    #[error("{0}")]
+    Unknown(String),
     /// It does not know the question.
     #[error("the collector at {url} cannot be asked this; upgrade it")]
     Older {
@@ -55,6 +60,19 @@ pub enum RemoteError {
         /// What is wrong with the answer.
         source: Invalid,
     },
+}
+
+impl RemoteError {
+    /// Whether what was typed cannot be done, whatever answers.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        use DeliveryError::{NeedsInsecure, NobodyBelieved};
+        match self {
+            Self::Access(_) => true,
+            Self::Collector(error) => matches!(error, NeedsInsecure { .. } | NobodyBelieved { .. }),
+            _ => false,
+        }
+    }
 }
 
 /// A collector at the other end of a connection.
@@ -132,6 +150,41 @@ impl Remote {
         Ok(entries)
     }
 
+    /// Has a token made.
+    ///
+    /// # Errors
+    ///
+    /// If the collector does not answer, or refuses.
+    pub async fn create_token(&self, asked: NewToken) -> Result<Created, RemoteError> {
+        let mut client = ControlClient::new(self.channel.clone());
+        let created = self.wait(client.create_token(asked.into_wire())).await?.into_inner();
+        self.readable(Created::from_wire(created))
+    }
+
+    /// Has a token revoked, and tells whether this did it.
+    ///
+    /// # Errors
+    ///
+    /// If the collector does not answer, or knows no such token.
+    pub async fn revoke_token(&self, id: &TokenId) -> Result<bool, RemoteError> {
+        let mut client = ControlClient::new(self.channel.clone());
+        let request = RevokeTokenRequest { id: id.to_string() };
+        let Revoked { changed } = self.wait(client.revoke_token(request)).await?.into_inner();
+        Ok(changed)
+    }
+
+    /// Has a host revoked, and tells whether this did it.
+    ///
+    /// # Errors
+    ///
+    /// If the collector does not answer, or knows no such host.
+    pub async fn revoke_agent(&self, host: &HostId) -> Result<bool, RemoteError> {
+        let mut client = ControlClient::new(self.channel.clone());
+        let request = RevokeAgentRequest { host_id: host.to_string() };
+        let Revoked { changed } = self.wait(client.revoke_agent(request)).await?.into_inner();
+        Ok(changed)
+    }
+
     fn read(&self, run: KeptRun) -> Result<StoredRun, RemoteError> {
         let ReadRun { report, received_at, sent_at } = self.readable(convert::read_run(run))?;
         Ok(StoredRun { report, received_at, sent_at })
@@ -155,6 +208,7 @@ impl Remote {
                 url: self.url.clone(),
                 message: delivery::plain(status.message()),
             },
+            Code::NotFound => RemoteError::Unknown(delivery::plain(status.message())),
             Code::Unimplemented => RemoteError::Older { url: self.url.clone() },
             _ => DeliveryError::of_call(url(), &status, patience).into(),
         })

@@ -14,6 +14,7 @@ mod trail;
 pub use admission::Admitted;
 pub(crate) use connections::Peer;
 pub use connections::raise_open_files;
+pub(crate) use guard::Leave;
 pub use guard::Trust;
 pub use listening::{Listeners, Socket, bind, bind_socket, check_listen};
 pub use tls::{Tls, TlsError, TlsFiles};
@@ -71,7 +72,10 @@ const OTHER_FILES: u64 = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Plaintext for other hosts needs leave.
-    #[error("{0} can be reached from other hosts, and plaintext needs --insecure")]
+    #[error(
+        "{0} can be reached from other hosts, and plaintext needs --insecure; \
+         `fleetmark-collector init` sets up TLS"
+    )]
     NeedsInsecure(SocketAddr),
     /// The address is taken.
     #[error("{0} is in use; stop what listens there, or choose another with --listen")]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use fleetmark_agent::{args::GlobalArgs, command::Stopped};
-use fleetmark_proto::shell::{self, Exit, output};
+use fleetmark_proto::shell::{self, Exit, output, value};
 use jiff::Timestamp;
 use rustls::pki_types::ServerName;
 use toml::Value;
@@ -126,7 +126,7 @@ impl Plan {
         let listen = self.listen.iter().cloned().map(Value::String).collect();
         let settings = [
             ("listen", Value::Array(listen)),
-            ("endpoint", self.endpoint.as_str().trim_end_matches('/').into()),
+            ("endpoint", value::collector_text(&self.endpoint).into()),
             ("store", self.store.to_string().into()),
         ];
         settings::with(&before, &settings).map_err(wrong)
@@ -157,7 +157,7 @@ impl Plan {
              Who has {key} can pass for any host: keep a copy safe, and the file for its owner alone.\n",
             pin = authority.pin(),
             names = names.join(", "),
-            endpoint = self.endpoint.as_str().trim_end_matches('/'),
+            endpoint = value::collector_text(&self.endpoint),
             settings = self.path.display(),
             key = authority_folder(&global.state_dir).join("ca.key").display(),
         )

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use fleetmark_agent::delivery::DeliveryError;
 use jiff::Timestamp;
 
 use crate::{
@@ -35,14 +34,7 @@ impl SourceError {
     /// Whether what was typed cannot be done, whatever answers.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        use DeliveryError::{NeedsInsecure, NobodyBelieved};
-        match self {
-            Self::Server(RemoteError::Access(_)) => true,
-            Self::Server(RemoteError::Collector(error)) => {
-                matches!(error, NeedsInsecure { .. } | NobodyBelieved { .. })
-            }
-            Self::Server(_) | Self::Store(_) => false,
-        }
+        matches!(self, Self::Server(error) if error.is_usage())
     }
 }
 

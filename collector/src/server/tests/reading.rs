@@ -1,12 +1,22 @@
 //! Readers: what they get, how many there may be, and that the slow ones are cut off.
 
-use fleetmark_proto::v1::{KeptRun, RunsRequest, query_client::QueryClient};
+use fleetmark_agent::delivery::Bearer;
+use fleetmark_proto::{
+    control::NewToken,
+    role::Role,
+    v1::{KeptRun, RunsRequest, query_client::QueryClient},
+};
 use tokio_stream::StreamExt as _;
-use tonic::{Status, Streaming, transport::Endpoint};
+use tonic::{Status, Streaming, service::interceptor::InterceptedService, transport::Endpoint};
 use tonic_types::StatusExt as _;
 
 use super::{raw::PATIENCE, *};
-use crate::{query::Reading, testing::ToldStore};
+use crate::{
+    control::{By, Desk, Issuing},
+    identity::Address,
+    query::Reading,
+    testing::ToldStore,
+};
 
 const SOON: Duration = Duration::from_millis(150);
 
@@ -145,6 +155,49 @@ async fn reading_has_an_end() {
     let answer = ask(&server.channel, None).await.unwrap();
     let status = tokio::time::timeout(PATIENCE, rest(answer)).await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+}
+
+#[tokio::test]
+async fn who_is_revoked_while_reading_gets_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = StoreUrl::Sqlite(folder.path().join("store.db"));
+    let (store, registry) = store::open_both(&url, Mode::Write).await.unwrap();
+    let local = start_over(Arc::clone(&store), folder, Bounds::default()).await;
+    let reports = fill(&local).await;
+    let by = By { who: "test".into(), address: Address::Here, at: Timestamp::now() };
+    let desk = Desk::new(Arc::clone(&registry), Issuing::default());
+    let asked = NewToken {
+        role: Role::Reader,
+        uses: 0,
+        ttl: PATIENCE,
+        labels: [].into(),
+        replace_host: None,
+        network: None,
+        note: String::new(),
+    };
+    let created = desk.create_token(asked, &by).await.unwrap();
+    let bearer = Bearer::new(&created.token.parse().unwrap());
+
+    let bounds = Bounds { refresh: SOON, ..Bounds::default() };
+    let trust = Trust { loopback: false, network: false };
+    let setup = Setup { trust, registry: Some(registry), ..Setup::local(bounds) };
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve_as(setup, listener.into(), store, std::future::pending()));
+    let channel = InterceptedService::new(narrow(address).await, bearer);
+    let mut client = QueryClient::new(channel);
+    let all = client.runs(convert::runs_request(None)).await.unwrap().into_inner();
+    assert_eq!(rest(all).await.unwrap().len(), reports);
+    let answer = client.runs(convert::runs_request(None)).await.unwrap().into_inner();
+    assert!(desk.revoke_token(created.known.id, &by).await.unwrap());
+    let refused = async {
+        while client.runs(convert::runs_request(None)).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.unwrap();
+    let status = rest(answer).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
 }
 
 #[tokio::test]
