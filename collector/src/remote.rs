@@ -58,7 +58,7 @@ pub enum RemoteError {
         /// Where it was asked.
         url: Url,
         /// What is wrong with the answer.
-        source: Invalid,
+        source: Box<Invalid>,
     },
 }
 
@@ -191,7 +191,9 @@ impl Remote {
     }
 
     fn readable<T>(&self, read: Result<T, Invalid>) -> Result<T, RemoteError> {
-        read.map_err(|source| RemoteError::Answer { url: self.url.clone(), source })
+        let answer =
+            |invalid| RemoteError::Answer { url: self.url.clone(), source: Box::new(invalid) };
+        read.map_err(answer)
     }
 
     /// Waits for the next part of an answer.
