@@ -1,8 +1,12 @@
 //! What is typed: the agent's command line, and what it means.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser as _},
+    value_parser,
+};
 use fleetmark_proto::{
     id::HostId,
     limits,
@@ -11,6 +15,7 @@ use fleetmark_proto::{
     shell::{self, output::OutputArgs, value},
 };
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::{
     guard::{Budget, Rules, Window},
@@ -51,8 +56,59 @@ pub enum Command {
     Daemon(Box<DaemonArgs>),
     /// Look after reports that are not delivered yet
     Spool(SpoolArgs),
+    /// Join a collector: exchange a token for a certificate, so that all else needs no more flags
+    Enroll(EnrollArgs),
     /// Print what was detected, and the profile that it gives
     Hardware(HardwareArgs),
+}
+
+/// Flags of `enroll`.
+#[derive(Args, Clone, Debug)]
+pub struct EnrollArgs {
+    /// The token that `fleetmark-collector token create` printed. All of this host can see what is typed here: better use
+    /// --token-file
+    #[arg(required_unless_present = "token_file", conflicts_with = "token_file", hide_env = true,
+          value_parser = OsStringValueParser::new().map(Typed::from))]
+    pub token: Option<Typed>,
+    /// Read the token from FILE, or from standard input if it is -
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// What the host is known by from now on [default: the cloud's instance id, else derived from the machine id, else made once]
+    #[arg(long, value_name = "ID", value_parser = host_id)]
+    pub host_id: Option<HostId>,
+    /// Join again, in place of what this host has
+    #[arg(long)]
+    pub force: bool,
+    /// Believe a collector whose certificate is signed by an authority in FILE (PEM) [default: the one that the token names]
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// Try for this long
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = value::duration)]
+    pub max_time: Duration,
+}
+
+/// A secret that was typed. It is not shown, and overwritten when it is dropped.
+#[derive(Clone)]
+pub struct Typed(Zeroizing<String>);
+
+impl Typed {
+    /// What was typed.
+    #[must_use]
+    pub fn expose(&self) -> Zeroizing<String> {
+        self.0.clone()
+    }
+}
+
+impl From<OsString> for Typed {
+    fn from(text: OsString) -> Self {
+        Self(Zeroizing::new(text.to_string_lossy().into_owned()))
+    }
+}
+
+impl fmt::Debug for Typed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Typed(…)")
+    }
 }
 
 /// Flags of `run`.
@@ -78,9 +134,29 @@ pub struct RunArgs {
 /// Where reports go.
 #[derive(Args, Clone, Debug)]
 pub struct CollectorArgs {
-    /// Deliver to the collector at this URL; to the next one of several where that fails
+    /// Deliver to the collector at this URL; to the next one of several where that fails [default: the one that was joined]
     #[arg(long, value_name = "URL[,URL…]", value_delimiter = ',', value_parser = value::collector_url)]
     pub collector: Vec<Url>,
+    /// What it is believed by, and what it is shown.
+    #[command(flatten)]
+    pub access: AccessArgs,
+}
+
+/// What a collector is believed by, and what it is shown; flags of every command of both binaries that calls one.
+#[derive(Args, Clone, Debug, Default)]
+pub struct AccessArgs {
+    /// Believe a collector whose certificate is signed by an authority in FILE (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// Show the collector the certificate in FILE (PEM, followed by those between it and its authority)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Send the token in FILE with each call, such as where a proxy ends TLS
+    #[arg(long, value_name = "FILE")]
+    pub bearer_token_file: Option<PathBuf>,
     /// Speak plaintext to a collector that is not on this host
     #[arg(long)]
     pub insecure: bool,

@@ -1,6 +1,8 @@
 //! The agent's commands: from what was typed to what is printed, and how each ends.
 
+mod collectors;
 mod daemon;
+mod enroll;
 mod hardware;
 mod run;
 mod spool;
@@ -18,8 +20,8 @@ use url::Url;
 pub use run::{conclude, measured};
 
 use crate::{
-    args::{Cli, CollectorArgs, Command},
-    delivery::{self, Courier, Event, Pace},
+    args::{Cli, Command},
+    delivery::{Courier, Event, Keyring, Pace},
     run::RunError,
     spool::Spool,
 };
@@ -31,6 +33,7 @@ pub(crate) fn obey(cli: Cli) -> Result<Exit, Stopped> {
         Command::Run(arguments) => run::run(&arguments, state_dir),
         Command::Daemon(arguments) => daemon::daemon(*arguments, state_dir),
         Command::Spool(arguments) => spool::spool(&arguments, state_dir),
+        Command::Enroll(arguments) => enroll::enroll(&arguments, state_dir),
         Command::Hardware(arguments) => hardware::hardware(&arguments),
     }
 }
@@ -80,33 +83,18 @@ fn spool_folder(state_dir: &Path) -> PathBuf {
     state_dir.join("agent").join("spool")
 }
 
-/// The collectors that were named, each allowed.
-fn collectors(arguments: &CollectorArgs) -> Result<Vec<Url>, Stopped> {
-    for url in &arguments.collector {
-        delivery::check(url, arguments.insecure).map_err(|error| Stopped::usage(&error))?;
-    }
-    Ok(arguments.collector.clone())
-}
-
-/// The same, of which there must be one.
-fn some_collectors(arguments: &CollectorArgs) -> Result<Vec<Url>, Stopped> {
-    match collectors(arguments)? {
-        none if none.is_empty() => Err(Stopped::usage(&delivery::DeliveryError::NoCollector)),
-        some => Ok(some),
-    }
-}
-
 /// Delivers from the spool, and says on standard error what an operator should hear.
-fn courier(collectors: Vec<Url>, spool: Spool) -> Courier {
-    Courier::new(collectors, spool, Pace::default(), tell)
+fn courier(urls: Vec<Url>, keyring: Keyring, spool: Spool) -> Courier {
+    Courier::new(urls, spool, Pace::default(), tell).with(keyring)
 }
 
 /// The same for a command that tells in the end why reports are left.
-fn brief_courier(collectors: Vec<Url>, spool: Spool) -> Courier {
-    Courier::new(collectors, spool, Pace::default(), |event| match event {
-        Event::Failing { .. } | Event::Recovered { .. } => {}
+fn brief_courier(urls: Vec<Url>, keyring: Keyring, spool: Spool) -> Courier {
+    let outlet = |event| match event {
+        Event::Failing { .. } | Event::Recovered { .. } | Event::Renewed { .. } => {}
         event => tell(event),
-    })
+    };
+    Courier::new(urls, spool, Pace::default(), outlet).with(keyring)
 }
 
 /// The thread that waits for the network has no need of others.

@@ -37,6 +37,7 @@ use tokio::{
 use crate::{
     args::MeasureArgs,
     build,
+    credentials::Membership,
     delivery::Courier,
     evidence,
     guard::{Guard, Held, Rules, pressure},
@@ -67,6 +68,8 @@ const CALLS_BEFORE_END: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// What to measure, and in whose name.
     pub measure: MeasureArgs,
+    /// Who this host is to its collector, if it joined one.
+    pub membership: Option<Membership>,
     /// Where state is kept.
     pub state_dir: PathBuf,
     /// What binds every run.
@@ -245,7 +248,8 @@ impl Planner {
         let root = Path::new("/");
         let workers = hardware::detect_live(root).workers(settings.measure.workers);
         Passes::new(&settings.measure.asked(), workers.count)?;
-        let host = identity::host(root, settings.measure.host_id.clone(), &settings.state_dir)?;
+        let known = run::known(&settings.measure, settings.membership.as_ref());
+        let host = identity::host(root, known, &settings.state_dir)?;
         let record = Record::new(&settings.state_dir, &host.id);
         let jitter = share_of(settings.jitter);
         Ok(Self { settings, spool, record, jitter, not_before: None, told: None })
@@ -346,10 +350,11 @@ impl Planner {
         tell(format_args!("measuring: {why}"));
         let stop = Arc::new(AtomicBool::new(false));
         let told_to_stop = Arc::clone(&stop);
-        let (measure, state_dir) = (self.settings.measure.clone(), self.settings.state_dir.clone());
+        let Settings { measure, membership, state_dir, .. } = self.settings.clone();
         let mut running = tokio::task::spawn_blocking(move || {
             let request = Request {
                 measure: &measure,
+                membership: membership.as_ref(),
                 state_dir: &state_dir,
                 findings: Findings::Warn,
                 lock: &lock,

@@ -43,13 +43,18 @@ pub enum IdentityError {
     },
 }
 
-/// Who the host is whose files lie under `root`. The state folder is touched only if nothing else tells.
+/// Who the host is whose files lie under `root`, unless that is known already. The state folder is touched only if nothing
+/// else tells.
 ///
 /// # Errors
 ///
 /// If an id has to be kept and cannot be.
-pub fn host(root: &Path, given: Option<HostId>, state_dir: &Path) -> Result<Host, IdentityError> {
-    let (id, id_source) = match told(root, given) {
+pub fn host(
+    root: &Path,
+    known: Option<(HostId, HostIdSource)>,
+    state_dir: &Path,
+) -> Result<Host, IdentityError> {
+    let (id, id_source) = match known.or_else(|| told(root)) {
         Some(told) => told,
         None => (kept(&state_dir.join("agent").join("host-id"))?, HostIdSource::State),
     };
@@ -64,10 +69,7 @@ pub fn host(root: &Path, given: Option<HostId>, state_dir: &Path) -> Result<Host
     })
 }
 
-fn told(root: &Path, given: Option<HostId>) -> Option<(HostId, HostIdSource)> {
-    if let Some(id) = given {
-        return Some((id, HostIdSource::Flag));
-    }
+fn told(root: &Path) -> Option<(HostId, HostIdSource)> {
     if line(root, "sys/class/dmi/id/sys_vendor").as_deref() == Some("Amazon EC2") {
         let tag = line(root, "sys/class/dmi/id/board_asset_tag");
         let id = tag.filter(|tag| tag.starts_with("i-")).and_then(|tag| tag.parse().ok());
@@ -175,7 +177,8 @@ mod tests {
         put(root, "sys/class/dmi/id/board_asset_tag", "i-0abc123\n");
         assert_eq!(source(root, state), ("i-0abc123".into(), HostIdSource::Cloud));
 
-        let given = host(root, Some("mine".parse().unwrap()), state).unwrap();
+        let known = Some(("mine".parse().unwrap(), HostIdSource::Flag));
+        let given = host(root, known, state).unwrap();
         assert_eq!(given.id_source, HostIdSource::Flag);
     }
 

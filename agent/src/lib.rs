@@ -3,7 +3,10 @@
 pub mod args;
 pub mod backoff;
 pub mod build;
+pub mod certificate;
+pub mod clock;
 pub mod command;
+pub mod credentials;
 pub mod daemon;
 pub mod delivery;
 pub mod evidence;

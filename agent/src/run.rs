@@ -3,7 +3,8 @@
 use std::{path::Path, time::Instant};
 
 use fleetmark_proto::{
-    id::ReportId,
+    host::HostIdSource,
+    id::{HostId, ReportId},
     profile::{Millicpus, Profile},
     report::Report,
     shell::output::tell,
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use crate::{
     args::MeasureArgs,
     build,
+    credentials::Membership,
     evidence::{self, Before, Place},
     hardware::{self, Hardware},
     identity::{self, IdentityError},
@@ -46,6 +48,8 @@ pub enum RunError {
 pub struct Request<'a> {
     /// What to measure, and in whose name.
     pub measure: &'a MeasureArgs,
+    /// Who this host is to its collector, if it joined one.
+    pub membership: Option<&'a Membership>,
     /// Where the host's identity is kept.
     pub state_dir: &'a Path,
     /// What to do about what would spoil the run.
@@ -73,7 +77,7 @@ pub fn run(
     request: Request<'_>,
     between: &mut dyn FnMut(Progress<'_>) -> Continue,
 ) -> Result<Report, RunError> {
-    let Request { measure: arguments, state_dir, findings, lock } = request;
+    let Request { measure: arguments, membership, state_dir, findings, lock } = request;
     let root = Path::new("/");
     let hardware = hardware::detect_live(root);
     let Hardware { facets, system, quota, .. } = hardware.clone();
@@ -81,7 +85,8 @@ pub fn run(
     let asked = arguments.asked();
     let passes = Passes::new(&asked, workers.count)?;
     warn(&Seen::look(root, &passes, lock), findings)?;
-    let host = identity::host(root, arguments.host_id.clone(), state_dir)?;
+    let host = identity::host(root, known(arguments, membership), state_dir)?;
+    let labels = arguments.label.iter().cloned().collect();
     let program = Program::this().map_err(RunError::Program)?;
 
     let before = Before::look(root, lock.other_run());
@@ -110,7 +115,10 @@ pub fn run(
     Ok(Report {
         id: ReportId::now(),
         host,
-        labels: arguments.label.iter().cloned().collect(),
+        labels: match membership {
+            Some(membership) => membership.beside(labels),
+            None => labels,
+        },
         profile: Profile::new(facets, system.instance_type.as_deref()),
         system,
         build: build::this(),
@@ -127,6 +135,16 @@ pub fn run(
         cells: cells.map(|cells| cells.cells).unwrap_or_default(),
         series,
     })
+}
+
+/// Who this host is, where it joined as somebody or its owner says so.
+#[must_use]
+pub fn known(
+    arguments: &MeasureArgs,
+    membership: Option<&Membership>,
+) -> Option<(HostId, HostIdSource)> {
+    let joined = membership.map(|joined| (joined.host.clone(), joined.id_source));
+    joined.or_else(|| Some((arguments.host_id.clone()?, HostIdSource::Flag)))
 }
 
 fn warn(seen: &Seen, then: Findings) -> Result<(), RunError> {

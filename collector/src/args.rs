@@ -1,9 +1,20 @@
 //! What is typed: the collector's command line.
 
-use std::{net::SocketAddr, time::Duration};
+mod control;
+mod server;
 
-use clap::{Args, Parser, Subcommand};
-use fleetmark_agent::args::{GlobalArgs, MeasureArgs};
+pub use control::{
+    AgentArgs, AgentCommand, AuditArgs, RevokeAgentArgs, RevokeTokenArgs, TokenArgs, TokenCommand,
+    TokenCreateArgs,
+};
+pub use server::{InitArgs, ServeArgs};
+
+use std::time::Duration;
+
+use clap::{
+    ArgMatches, Args, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource,
+};
+use fleetmark_agent::args::{AccessArgs, GlobalArgs, MeasureArgs};
 use fleetmark_proto::{
     plan::{Scenario, Spawner},
     shell::{
@@ -12,6 +23,7 @@ use fleetmark_proto::{
     },
 };
 use jiff::Timestamp;
+use url::Url;
 
 use crate::{store::StoreUrl, view::Filter};
 
@@ -32,6 +44,8 @@ pub struct Cli {
 pub enum Command {
     /// Measure this host through the whole pipeline: collector, agent, delivery, report
     Local(Box<LocalArgs>),
+    /// Make this collector known to agents, and have it ask who they are: an authority, certificates, settings
+    Init(InitArgs),
     /// Take reports from agents until told to stop
     Serve(ServeArgs),
     /// Print medians per hardware profile
@@ -42,8 +56,17 @@ pub enum Command {
     Hosts(ListArgs),
     /// Print every run with its raw samples, as JSON or CSV
     Export(ListArgs),
-    /// Remove old runs; a report that comes again is a duplicate all the same
+    /// Remove old runs and old lines of the audit trail; a report that comes again is a duplicate all the same
     Prune(PruneArgs),
+    /// Make, list and revoke tokens, which hosts join and people read with
+    Token(TokenArgs),
+    /// List and revoke hosts that joined
+    Agent(AgentArgs),
+    /// Print the audit trail: who joined, renewed and was refused, and what operators did
+    ///
+    /// Each line has one of the events enrolled, replaced (a host joined again, with another key), renewed, refused, token-created,
+    /// token-revoked, agent-revoked and pruned (old lines were removed). Of refusals the newest 100,000 are kept.
+    Audit(AuditArgs),
 }
 
 /// Where runs are kept.
@@ -52,6 +75,61 @@ pub struct StoreArgs {
     /// Where runs are kept
     #[arg(long, value_name = "URL", default_value = "sqlite:fleetmark.db")]
     pub store: StoreUrl,
+}
+
+/// Where a command reads: the store, or a collector with what that is believed by and shown.
+#[derive(Clone, Debug)]
+pub enum SourceArgs {
+    /// This store.
+    Store(StoreUrl),
+    /// The collector at this URL.
+    Server(Url, AccessArgs),
+}
+
+/// What can be typed of it.
+#[derive(Args, Clone, Debug)]
+struct TypedSource {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Ask the collector at this URL in place of a store
+    #[arg(long, value_name = "URL", value_parser = value::collector_url)]
+    server: Option<Url>,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+impl Args for SourceArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        TypedSource::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        TypedSource::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for SourceArgs {
+    /// Of both, the one that was said closer at hand counts: a flag before a variable before a file. Two flags are one too many.
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let TypedSource { store, server, access } = TypedSource::from_arg_matches(matches)?;
+        let (store_said, server_said) =
+            (matches.value_source("store"), matches.value_source("server"));
+        match server {
+            Some(_)
+                if store_said == Some(ValueSource::CommandLine) && server_said == store_said =>
+            {
+                let words = "the argument '--server <URL>' cannot be used with '--store <URL>'";
+                Err(clap::Error::raw(ErrorKind::ArgumentConflict, words))
+            }
+            Some(url) if server_said >= store_said => Ok(Self::Server(url, access)),
+            _ => Ok(Self::Store(store.store)),
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// Flags of `local`.
@@ -71,26 +149,12 @@ pub struct LocalArgs {
     pub output: OutputArgs,
 }
 
-/// Flags of `serve`.
-#[derive(Args, Clone, Debug)]
-pub struct ServeArgs {
-    /// Where to listen for agents, over gRPC
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7600")]
-    pub listen: SocketAddr,
-    /// Listen in plaintext for other hosts too
-    #[arg(long)]
-    pub insecure: bool,
-    /// Where runs are kept.
-    #[command(flatten)]
-    pub store: StoreArgs,
-}
-
 /// Flags of `report`.
 #[derive(Args, Clone, Debug)]
 pub struct ReportArgs {
-    /// Where runs are kept.
+    /// Where to read.
     #[command(flatten)]
-    pub store: StoreArgs,
+    pub source: SourceArgs,
     /// Show this profile only: its name, its id, or the start of its id (repeatable)
     #[arg(long, value_name = "PROFILE")]
     pub profile: Vec<String>,
@@ -163,9 +227,9 @@ pub struct DiffArgs {
 /// Flags of `profiles`, `hosts` and `export`.
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
-    /// Where runs are kept.
+    /// Where to read.
     #[command(flatten)]
-    pub store: StoreArgs,
+    pub source: SourceArgs,
     /// Form and place of the result.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -177,7 +241,8 @@ pub struct PruneArgs {
     /// Where runs are kept.
     #[command(flatten)]
     pub store: StoreArgs,
-    /// Keep runs that ended within this duration back from now, such as 90d
+    /// Keep runs that ended, and lines of the audit trail that were written, within this duration back from now, such as 90d;
+    /// tokens and hosts that joined are kept for ever
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     pub keep: Duration,
     /// Only tell what would be removed

@@ -19,6 +19,8 @@ use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 
 use crate::{
+    clock::Clock,
+    identity::{Caller, Denied},
     server::Admitted,
     status::SubmitError,
     store::{Clocks, NewRun},
@@ -31,21 +33,22 @@ const TURN: usize = 16;
 #[derive(Clone, Debug)]
 pub struct IngestService {
     committer: Committer,
-    now: fn() -> Timestamp,
+    clock: Clock,
     tally: Arc<Tally>,
 }
 
 impl IngestService {
     /// A service that has reports committed there, goes by this clock and counts here.
     #[must_use]
-    pub fn new(committer: Committer, now: fn() -> Timestamp, tally: Arc<Tally>) -> Self {
-        Self { committer, now, tally }
+    pub fn new(committer: Committer, clock: Clock, tally: Arc<Tally>) -> Self {
+        Self { committer, clock, tally }
     }
 
     /// Answers a batch, in its order.
     async fn take(
         &self,
         envelopes: Vec<Envelope>,
+        caller: &Caller,
         clocks: Clocks,
         held: Option<Admitted>,
     ) -> Result<Vec<(Vec<u8>, Outcome)>, SubmitError> {
@@ -60,7 +63,7 @@ impl IngestService {
         let mut skew = clocks.skew();
         for (place, envelope) in (1..).zip(envelopes) {
             let id = envelope.report_id.clone();
-            match check(envelope, clocks) {
+            match check(envelope, caller, clocks) {
                 Ok((run, report)) => {
                     if let Some(skew) = skew.take() {
                         tracing::warn!("the clock of host {} is {skew}", report.host.id);
@@ -89,9 +92,12 @@ impl IngestService {
 }
 
 /// Whether a report may be stored at all.
-fn check(envelope: Envelope, clocks: Clocks) -> Result<(NewRun, Report), Invalid> {
+fn check(envelope: Envelope, caller: &Caller, clocks: Clocks) -> Result<(NewRun, Report), Invalid> {
     let encoded = Encoded::from_envelope(envelope)?;
     let report = encoded.decode()?;
+    if !caller.may_submit_for(&report.host.id) {
+        return Err(Invalid::new("host.id", "is not the host of this certificate"));
+    }
     check_times(&report, clocks.received_at())?;
     Ok((NewRun::new(encoded, &report, clocks), report))
 }
@@ -123,9 +129,11 @@ impl Ingest for IngestService {
             tracing::warn!("a batch's {invalid}; it counts as not told");
             None
         });
-        let clocks = Clocks::new((self.now)(), sent_at);
+        let clocks = Clocks::new(self.clock.now(), sent_at);
+        // Nothing comes past the guard; if it did, its reports would still be wanted from whom they belong to.
+        let caller = extensions.get().ok_or_else(|| Status::from(&Denied::NoCredentials))?;
         let answers = self
-            .take(reports, clocks, extensions.get().cloned())
+            .take(reports, caller, clocks, extensions.get().cloned())
             .await
             .map_err(|error| self.tally.failed(error))?;
         for (id, outcome) in &answers {

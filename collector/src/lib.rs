@@ -1,12 +1,24 @@
 //! fleetmark's collector: takes reports from agents, stores them, and answers with medians per hardware profile.
 
 pub mod args;
+pub mod authority;
+pub mod clock;
+pub mod control;
+pub mod enrollment;
+pub mod identity;
 pub mod ingest;
 pub mod load;
 pub mod local;
+mod operate;
+pub mod query;
+pub mod registry;
+pub mod remote;
 pub mod render;
 mod seldom;
 pub mod server;
+mod serving;
+mod setup;
+pub mod source;
 pub mod stats;
 pub mod status;
 pub mod store;
@@ -15,7 +27,7 @@ pub mod view;
 #[cfg(test)]
 mod testing;
 
-use std::{ffi::OsString, io, time::Duration};
+use std::{ffi::OsString, time::Duration};
 
 use fleetmark_agent::{
     args::GlobalArgs,
@@ -27,15 +39,14 @@ use fleetmark_proto::shell::{
     output::{Format, OutputArgs, tell},
 };
 use jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
 
 use args::{
-    Cli, Command, DiffArgs, ListArgs, LocalArgs, ProfilesArgs, ProfilesCommand, PruneArgs,
-    ReportArgs, ServeArgs,
+    AgentArgs, Cli, Command, DiffArgs, ListArgs, LocalArgs, ProfilesArgs, ProfilesCommand,
+    PruneArgs, ReportArgs, SourceArgs, TokenArgs,
 };
 use local::{Local, LocalError};
 use render::RenderError;
-use server::Bounds;
+use source::Source;
 use store::{Mode, Retention, StoredRun};
 use view::{Filter, NotOne, Pruning};
 
@@ -58,7 +69,8 @@ pub fn main(arguments: Vec<OsString>) -> Exit {
 async fn obey(cli: Cli) -> Result<Exit, Stopped> {
     match cli.command {
         Command::Local(arguments) => local(*arguments, &cli.global).await,
-        Command::Serve(arguments) => serve(arguments).await,
+        Command::Init(arguments) => setup::init(arguments, &cli.global),
+        Command::Serve(arguments) => serving::serve(arguments, &cli.global).await,
         Command::Report(arguments) => report(arguments).await,
         Command::Profiles(ProfilesArgs { command: Some(ProfilesCommand::Diff(diff)), .. }) => {
             profiles_diff(&diff).await
@@ -76,6 +88,9 @@ async fn obey(cli: Cli) -> Result<Exit, Stopped> {
             list(&arguments, |runs, format| render::export(&view::export(runs), format)).await
         }
         Command::Prune(arguments) => prune(&arguments).await,
+        Command::Token(TokenArgs { command }) => operate::token(command, &cli.global).await,
+        Command::Agent(AgentArgs { command }) => operate::agent(command).await,
+        Command::Audit(arguments) => operate::audit(arguments).await,
     }
 }
 
@@ -95,7 +110,7 @@ async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stoppe
         against: report.against,
         ..Filter::default()
     };
-    let view = view::medians(&runs(&*store, None).await?, &filter, Timestamp::now());
+    let view = view::medians(&whole(store.runs(None).await?), &filter, Timestamp::now());
     output.write(&render::medians(&view, output.format)?)?;
     // With --strict it is an error, and told as one below.
     if !report.quality.is_clean() && !strict {
@@ -104,42 +119,11 @@ async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stoppe
     Ok(conclude(&report, strict, Some(&flushed)))
 }
 
-async fn serve(arguments: ServeArgs) -> Result<Exit, Stopped> {
-    let ServeArgs { listen, insecure, store } = arguments;
-    server::check_listen(listen, insecure).map_err(|error| Stopped::usage(&error))?;
-    // Who reads the log, or the disk that it is on, may be slow; agents do not wait for that.
-    let (log, _written_to_the_end) = tracing_appender::non_blocking(io::stderr());
-    tracing_subscriber::fmt().with_writer(log).with_ansi(false).with_target(false).init();
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    let listener = server::bind(listen)?;
-    let opened = store::open(&store.store, Mode::Write).await?;
-    tracing::info!("listening on {}, storing in {}", listener.local_addr()?, store.store);
-    let shutdown = async {
-        let which = tokio::select! {
-            _ = terminated.recv() => "SIGTERM",
-            _ = interrupted.recv() => "SIGINT",
-        };
-        tracing::info!("{which}: finishing what was accepted");
-    };
-    let bounds = Bounds::default().with_open_files(server::raise_open_files());
-    let served = server::serve_within(bounds, listener, opened, shutdown).await?;
-    let reports = served.tally.words();
-    let refused = served.tally.calls_refused();
-    match served.cut_off {
-        0 => tracing::info!("stopped; reports: {reports}; calls refused: {refused}"),
-        cut_off => tracing::warn!(
-            "stopped, and cut off {cut_off} calls; reports: {reports}; calls refused: {refused}"
-        ),
-    }
-    Ok(Exit::Success)
-}
-
 async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
     let now = Timestamp::now();
     let filter = arguments.filter(now);
-    let store = store::open(&arguments.store.store, Mode::Read).await?;
-    let view = view::medians(&runs(&*store, filter.since).await?, &filter, now);
+    let runs = whole(source(&arguments.source).await?.runs(filter.since).await?);
+    let view = view::medians(&runs, &filter, now);
     let text = render::medians(&view, arguments.output.format)?;
     finish(&arguments.output, &text, view.profiles.is_empty())
 }
@@ -148,16 +132,14 @@ async fn list(
     arguments: &ListArgs,
     render: impl Fn(&[StoredRun], Format) -> Result<String, RenderError>,
 ) -> Result<Exit, Stopped> {
-    let store = store::open(&arguments.store.store, Mode::Read).await?;
-    let runs = runs(&*store, None).await?;
+    let runs = whole(source(&arguments.source).await?.runs(None).await?);
     let text = render(&runs, arguments.output.format)?;
     finish(&arguments.output, &text, runs.is_empty())
 }
 
 async fn profiles_diff(arguments: &DiffArgs) -> Result<Exit, Stopped> {
-    let DiffArgs { a, b, list: ListArgs { store, output } } = arguments;
-    let store = store::open(&store.store, Mode::Read).await?;
-    match view::diff(&store.runs(None).await?, a, b) {
+    let DiffArgs { a, b, list: ListArgs { source: from, output } } = arguments;
+    match view::diff(&source(from).await?.runs(None).await?, a, b) {
         Ok(diff) => {
             output.write(&render::profile_diff(&diff, output.format)?)?;
             Ok(Exit::Success)
@@ -176,21 +158,30 @@ async fn prune(arguments: &PruneArgs) -> Result<Exit, Stopped> {
     let removed = if *dry_run {
         store::open(&store.store, Mode::Read).await?.expired(retention).await?
     } else {
-        store::open(&store.store, Mode::Change).await?.prune(retention).await?
+        let (runs, registry) = store::open_both(&store.store, Mode::Change).await?;
+        let removed = runs.prune(retention).await?;
+        if removed.audit > 0 {
+            operate::say_pruned(&*registry, removed.audit, retention.runs_before).await?;
+        }
+        removed
     };
     let pruning = Pruning { dry_run: *dry_run, retention, removed };
     output.write(&render::pruning(&pruning, output.format)?)?;
     Ok(Exit::Success)
 }
 
-/// What is stored, with what only all of it together shows.
-async fn runs(
-    store: &dyn store::Store,
-    since: Option<Timestamp>,
-) -> Result<Vec<StoredRun>, store::StoreError> {
-    let mut runs = store.runs(since).await?;
+/// Where a command reads.
+async fn source(arguments: &SourceArgs) -> Result<Source, Stopped> {
+    Source::open(arguments).await.map_err(|error| match error.is_usage() {
+        true => Stopped::usage(&error),
+        false => Stopped::from(error),
+    })
+}
+
+/// What was read, with what only all of it together shows.
+fn whole(mut runs: Vec<StoredRun>) -> Vec<StoredRun> {
     stats::mark_overlaps(runs.iter_mut().map(|run| &mut run.report));
-    Ok(runs)
+    runs
 }
 
 /// Writes what was asked for. A table of nothing says so instead.

@@ -1,7 +1,10 @@
 //! How views look: as tables, JSON, CSV and Markdown. No I/O; text comes out.
 
 mod csv;
+mod known;
 mod table;
+
+pub use known::{agents, audit, created, revocation, tokens};
 
 use fleetmark_proto::shell::{grid::Grid, output::Format};
 use serde::Serialize;

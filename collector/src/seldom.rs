@@ -30,6 +30,14 @@ impl Seldom {
     }
 }
 
+/// What a line says of those that went unsaid, at its end.
+pub(crate) fn lately(times: u64) -> String {
+    match times {
+        0 | 1 => String::new(),
+        times => format!(" (and {} more since this was said last)", times - 1),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +53,6 @@ mod tests {
         *seldom.said.lock().unwrap() = Instant::now().checked_sub(PAUSE);
         seldom.happened(|times| said.push(times));
         assert_eq!(said, [1, 5], "with what went unsaid");
+        assert_eq!([lately(1), lately(5)], ["", " (and 4 more since this was said last)"]);
     }
 }

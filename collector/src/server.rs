@@ -1,21 +1,36 @@
 //! The gRPC server. It takes its listener and its shutdown from outside.
 
 mod admission;
+mod arrival;
 mod connections;
+mod door;
+mod guard;
+mod listening;
+mod rights;
+mod standing;
+mod tls;
+mod trail;
 
 pub use admission::Admitted;
+pub(crate) use connections::Peer;
 pub use connections::raise_open_files;
+pub(crate) use guard::Leave;
+pub use guard::Trust;
+pub use listening::{Listeners, Socket, bind, bind_socket, check_listen};
+pub use tls::{Tls, TlsError, TlsFiles};
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use fleetmark_proto::{
     limits,
-    v1::{self, ingest_server::IngestServer},
+    v1::{
+        self, control_server::ControlServer, enrollment_server::EnrollmentServer,
+        ingest_server::IngestServer, query_server::QueryServer,
+    },
 };
-use jiff::Timestamp;
 use tokio::{
-    net::{TcpListener, TcpSocket},
     sync::oneshot,
+    task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
 use tonic::transport::{Server, server::Router};
@@ -25,13 +40,24 @@ use tonic_health::{
     server::HealthReporter,
 };
 use tower::layer::util::{Identity, Stack};
+use url::Url;
 
 use crate::{
+    authority::Authority,
+    clock::Clock,
+    control::{ControlService, Issuing},
+    enrollment::EnrollmentService,
     ingest::{Committer, Grouping, IngestService, Tally},
-    store::Store,
+    query::{QueryService, Reading},
+    registry::Registry,
+    store::{Store, StoreError},
 };
 use admission::{Gate, Gated};
 use connections::Watch;
+use door::Door;
+use guard::{Guard, Policy};
+use standing::Standings;
+use trail::Trail;
 
 /// Nothing shorter is kind to a network; balancers drop what is idle for a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -46,7 +72,10 @@ const OTHER_FILES: u64 = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Plaintext for other hosts needs leave.
-    #[error("{0} can be reached from other hosts, and plaintext needs --insecure")]
+    #[error(
+        "{0} can be reached from other hosts, and plaintext needs --insecure; \
+         `fleetmark-collector init` sets up TLS"
+    )]
     NeedsInsecure(SocketAddr),
     /// The address is taken.
     #[error("{0} is in use; stop what listens there, or choose another with --listen")]
@@ -59,6 +88,20 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// Somebody listens on the socket.
+    #[error("{} is in use; stop what listens there, or choose another with --socket", .0.display())]
+    SocketInUse(PathBuf),
+    /// The socket cannot be had.
+    #[error("cannot listen on {}", .path.display())]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Who may do what cannot be read.
+    #[error("cannot read who may do what")]
+    Registry(#[from] StoreError),
     /// Reflection does not understand the contract.
     #[error("cannot serve reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -99,8 +142,12 @@ pub struct Bounds {
     pub call: Duration,
     /// How long what was accepted may take when the server is to stop.
     pub drain: Duration,
+    /// How often it is looked whether who may do what, or a certificate, has changed.
+    pub refresh: Duration,
     /// How batches are committed.
     pub grouping: Grouping,
+    /// How much is read, and how long is waited for readers.
+    pub reading: Reading,
 }
 
 impl Default for Bounds {
@@ -117,7 +164,9 @@ impl Default for Bounds {
             arrival: limits::ARRIVAL,
             call: limits::CALL,
             drain: limits::DRAIN,
+            refresh: limits::REFRESH,
             grouping: Grouping::default(),
+            reading: Reading::default(),
         }
     }
 }
@@ -132,75 +181,99 @@ impl Bounds {
     }
 }
 
-/// Whether this address may be listened on.
-///
-/// # Errors
-///
-/// If other hosts can reach it and nobody said `--insecure`.
-pub fn check_listen(address: SocketAddr, insecure: bool) -> Result<(), ServeError> {
-    if insecure || address.ip().is_loopback() {
-        return Ok(());
+/// What a server goes by, beside its store.
+#[derive(Clone)]
+pub struct Setup {
+    /// How much it takes on.
+    pub bounds: Bounds,
+    /// What time it is.
+    pub clock: Clock,
+    /// Who needs no credentials.
+    pub trust: Trust,
+    /// The certificates of handshakes. Without, plaintext is spoken.
+    pub tls: Option<Arc<Tls>>,
+    /// Who signs for this collector. Without, no host can join.
+    pub authority: Option<Arc<Authority>>,
+    /// Who may do what. Without, nobody has credentials.
+    pub registry: Option<Arc<dyn Registry>>,
+    /// Where hosts reach it, as tokens say that it makes.
+    pub endpoint: Option<Url>,
+}
+
+impl Setup {
+    /// A server in plaintext for this host alone, which trusts it.
+    #[must_use]
+    pub fn local(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            clock: Clock::system(),
+            trust: Trust { loopback: true, network: false },
+            tls: None,
+            authority: None,
+            registry: None,
+            endpoint: None,
+        }
     }
-    Err(ServeError::NeedsInsecure(address))
 }
 
-/// Listens. Only within a runtime of Tokio's.
-///
-/// # Errors
-///
-/// If the address is taken or cannot be had.
-pub fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    listen(address).map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => ServeError::InUse(address),
-        _ => ServeError::Listen { address, source },
-    })
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart must not wait for the last of the old connections.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    // After an outage all agents come at once; those that found no place in the queue would be reset by the kernel.
-    socket.listen(limits::BACKLOG)
-}
-
-/// Serves until `shutdown`, then finishes what was accepted, for at most [`limits::DRAIN`].
+/// Serves this host until `shutdown`, then finishes what was accepted, for at most [`limits::DRAIN`].
 ///
 /// # Errors
 ///
 /// If the server cannot start, or breaks.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     store: Arc<dyn Store>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Served, ServeError> {
-    serve_within(Bounds::default(), listener, store, shutdown).await
+    serve_within(Bounds::default(), listeners, store, shutdown).await
 }
 
-/// Serves within these bounds until `shutdown`. Then nobody is let in any more, and who asks is told so; who was let in
-/// before gets an answer, within the time that there is for it.
+/// Serves this host within these bounds until `shutdown`.
 ///
 /// # Errors
 ///
 /// If the server cannot start, or breaks.
 pub async fn serve_within(
     bounds: Bounds,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     store: Arc<dyn Store>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Served, ServeError> {
+    serve_as(Setup::local(bounds), listeners.into(), store, shutdown).await
+}
+
+/// Serves until `shutdown`. Then nobody is let in any more, and who asks is told so; who was let in before gets an answer,
+/// within the time that there is for it.
+///
+/// # Errors
+///
+/// If the server cannot start, or breaks.
+pub async fn serve_as(
+    setup: Setup,
+    listeners: Listeners,
+    store: Arc<dyn Store>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<Served, ServeError> {
+    let bounds = setup.bounds;
     let tally = Arc::new(Tally::default());
     let gate = Gate::new(bounds, Arc::clone(&tally));
+    let query = QueryService::new(Arc::clone(&store), Arc::clone(&tally), bounds.reading);
     let committer = Committer::start(store, bounds.grouping);
-    let ingest = IngestService::new(committer.clone(), Timestamp::now, Arc::clone(&tally));
+    let ingest = IngestService::new(committer.clone(), setup.clock.clone(), Arc::clone(&tally));
     let ingest = IngestServer::new(ingest).max_decoding_message_size(limits::MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     say(&health, ServingStatus::NotServing).await;
-    let router = router(health_service, Gated::new(ingest, Arc::clone(&gate)))?;
+    let (policy, _keepers) = policy(&setup, &tally).await?;
+    let gated = || Arc::clone(&gate);
+    let router = router(policy, health_service)?
+        .add_service(Gated::new(ingest, gated()))
+        .add_service(Gated::new(QueryServer::new(query), gated()))
+        .add_optional_service(enrollment(&setup).map(|service| Gated::new(service, gated())))
+        .add_optional_service(control(&setup).map(|service| Gated::new(service, gated())));
 
     let (end, ended) = oneshot::channel::<()>();
-    let connections = connections::accept(listener, bounds);
+    let connections = Door::new(bounds, setup.tls, setup.authority).open(listeners);
     let server = router.serve_with_incoming_shutdown(connections, async {
         // A sender that is gone is as good a reason to stop.
         let _ = ended.await;
@@ -240,11 +313,55 @@ pub async fn serve_within(
     Ok(Served { tally, cut_off: 0 })
 }
 
-/// Which services there are. Only who delivers has to pass the gate.
+/// What decides of each call, and the tasks that keep it up to date until they are dropped.
+async fn policy(
+    setup: &Setup,
+    tally: &Arc<Tally>,
+) -> Result<(Arc<Policy>, JoinSet<()>), ServeError> {
+    let mut keepers = JoinSet::new();
+    let standings = match &setup.registry {
+        None => None,
+        Some(registry) => Some(Standings::read(Arc::clone(registry)).await?),
+    };
+    if let Some(standings) = &standings {
+        keepers.spawn(Arc::clone(standings).keep(setup.bounds.refresh));
+    }
+    if let Some(tls) = &setup.tls {
+        keepers.spawn(Arc::clone(tls).keep(setup.bounds.refresh));
+    }
+    let policy = Policy {
+        trust: setup.trust,
+        clock: setup.clock.clone(),
+        standings,
+        trail: setup.registry.clone().map(Trail::begin),
+        tally: Arc::clone(tally),
+        said: guard::Said::default(),
+    };
+    Ok((Arc::new(policy), keepers))
+}
+
+/// What hosts join by, where somebody signs.
+fn enrollment(setup: &Setup) -> Option<EnrollmentServer<EnrollmentService>> {
+    let (authority, registry) = setup.authority.clone().zip(setup.registry.clone())?;
+    Some(EnrollmentService::new(authority, registry, setup.clock.clone()).into_server())
+}
+
+/// What operators use, where it is kept who may do what.
+fn control(setup: &Setup) -> Option<ControlServer<ControlService>> {
+    let pin = setup.authority.as_ref().map(|authority| authority.pin());
+    let issuing = Issuing { endpoint: setup.endpoint.clone(), pin };
+    let registry = setup.registry.clone()?;
+    Some(ControlServer::new(ControlService::new(registry, issuing, setup.clock.clone())))
+}
+
+/// What every call passes first.
+type Layers = Stack<Guard, Stack<Watch, Identity>>;
+
+/// Every server's first layers and services.
 fn router(
+    policy: Arc<Policy>,
     health: HealthServer<impl Health>,
-    ingest: Gated<IngestServer<IngestService>>,
-) -> Result<Router<Stack<Watch, Identity>>, ServeError> {
+) -> Result<Router<Layers>, ServeError> {
     let router = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
@@ -253,10 +370,10 @@ fn router(
         .initial_stream_window_size(limits::CALL_WINDOW_BYTES)
         .initial_connection_window_size(limits::WINDOW_BYTES)
         .layer(Watch)
+        .layer(Guard(policy))
         .add_service(health)
         .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .add_service(ingest);
+        .add_service(reflection().build_v1alpha()?);
     Ok(router)
 }
 

@@ -1,5 +1,9 @@
 //! The one place where errors become gRPC codes.
 
+mod registry;
+
+pub use registry::{ControlError, EnrollError};
+
 use std::{
     hash::{BuildHasher as _, RandomState},
     ops::Range,
@@ -7,11 +11,11 @@ use std::{
     time::Duration,
 };
 
-use fleetmark_proto::limits;
+use fleetmark_proto::{invalid::Invalid, limits};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::store::StoreError;
+use crate::{identity::Denied, store::StoreError};
 
 /// When to come again after a refusal that a moment may cure.
 const SOON: Range<Duration> = Duration::from_secs(1)..Duration::from_secs(3);
@@ -36,6 +40,12 @@ pub enum Refusal {
     /// The client is too slow.
     #[error("the request did not arrive in time")]
     SlowRequest,
+    /// There are too many readers.
+    #[error("the collector serves as many readers as it can")]
+    Readers,
+    /// The reader is too slow.
+    #[error("the answer was not taken in time")]
+    SlowReader,
     /// The collector is too slow. The batch may be stored or not.
     #[error("the collector did not answer in time; send the batch again")]
     SlowAnswer,
@@ -44,10 +54,14 @@ pub enum Refusal {
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let code = match refusal {
-            Refusal::Calls | Refusal::Bytes | Refusal::Queue | Refusal::Draining => {
-                Code::Unavailable
+            Refusal::Calls
+            | Refusal::Bytes
+            | Refusal::Queue
+            | Refusal::Draining
+            | Refusal::Readers => Code::Unavailable,
+            Refusal::SlowRequest | Refusal::SlowReader | Refusal::SlowAnswer => {
+                Code::DeadlineExceeded
             }
-            Refusal::SlowRequest | Refusal::SlowAnswer => Code::DeadlineExceeded,
         };
         come_again(code, refusal.to_string(), SOON)
     }
@@ -92,6 +106,36 @@ impl From<SubmitError> for Status {
     }
 }
 
+impl From<&Denied> for Status {
+    fn from(denied: &Denied) -> Self {
+        match denied {
+            Denied::Role { .. } => Self::permission_denied(denied.to_string()),
+            Denied::CannotTell => come_again(Code::Unavailable, denied.to_string(), LATER),
+            _ => Self::unauthenticated(denied.to_string()),
+        }
+    }
+}
+
+/// Why nothing, or no more, is read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The request is not valid.
+    #[error(transparent)]
+    Request(#[from] Invalid),
+    /// The store cannot be read. What it says is for the operator.
+    #[error("the store cannot be read; the collector's log says why")]
+    Store,
+}
+
+impl From<QueryError> for Status {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Request(_) => Self::invalid_argument(error.to_string()),
+            QueryError::Store => come_again(Code::Unavailable, error.to_string(), LATER),
+        }
+    }
+}
+
 /// A status that says when to come again: some time within these, so that not all come at once.
 fn come_again(code: Code, message: String, within: Range<Duration>) -> Status {
     let details = ErrorDetails::with_retry_info(Some(some_time(within)));
@@ -122,7 +166,9 @@ mod tests {
             Refusal::Bytes,
             Refusal::Queue,
             Refusal::Draining,
+            Refusal::Readers,
             Refusal::SlowRequest,
+            Refusal::SlowReader,
             Refusal::SlowAnswer,
         ] {
             let status = Status::from(SubmitError::from(refusal));

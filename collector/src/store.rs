@@ -19,6 +19,8 @@ use fleetmark_proto::{
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::registry::Registry;
+
 /// A store, as it is typed: `sqlite:FILE`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum StoreUrl {
@@ -192,10 +194,39 @@ impl StoredRun {
     }
 }
 
+/// A run as it is kept, its report unread: for those who pass it on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeptRun {
+    /// An encoded `fleetmark.v1.Report`, as its agent sent it.
+    pub report: Vec<u8>,
+    /// When the collector took it, by the collector's clock.
+    pub received_at: Timestamp,
+    /// When the agent sent it, by the agent's clock; `None` if it did not tell.
+    pub sent_at: Option<Timestamp>,
+    /// Where reading goes on behind it.
+    pub place: Place,
+}
+
+/// A place in the order of runs: by when they ended, those of one time by their ids.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Place {
+    time_us: i64,
+    /// Empty: before all runs of that time.
+    report_id: Vec<u8>,
+}
+
+impl Place {
+    /// Before the first run that ended at `since` or later.
+    #[must_use]
+    pub fn before(since: Option<Timestamp>) -> Self {
+        Self { time_us: since.map_or(i64::MIN, row::microseconds), report_id: Vec::new() }
+    }
+}
+
 /// What is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Retention {
-    /// Runs that ended before, by the clock that can be trusted, go.
+    /// Runs that ended before, by the clock that can be trusted, go; and lines of the audit trail that were written before.
     pub runs_before: Timestamp,
     /// Deduplication keys go that were made before and have no run any more.
     pub keys_before: Timestamp,
@@ -217,6 +248,8 @@ pub struct Pruned {
     pub runs: u64,
     /// Deduplication keys.
     pub keys: u64,
+    /// Lines of the audit trail.
+    pub audit: u64,
 }
 
 /// What every backend can do. All of them pass the suite in this module.
@@ -236,6 +269,14 @@ pub trait Store: Send + Sync {
     /// If the store cannot be read, or holds what was never stored.
     async fn runs(&self, since: Option<Timestamp>) -> Result<Vec<StoredRun>, StoreError>;
 
+    /// The next runs behind this place, oldest first, unread: as many as make up this many bytes, at least one; none at the
+    /// end. Whoever goes on behind the last of them meets each run once that was there all the time.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    async fn page(&self, behind: Place, bytes: usize) -> Result<Vec<KeptRun>, StoreError>;
+
     /// What [`Store::prune`] would remove.
     ///
     /// # Errors
@@ -251,15 +292,28 @@ pub trait Store: Send + Sync {
     async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError>;
 }
 
-/// Opens a store.
+/// What a store holds: the runs, and who may do what.
+pub type Opened = (Arc<dyn Store>, Arc<dyn Registry>);
+
+/// Opens a store for its runs.
 ///
 /// # Errors
 ///
 /// If it is not there, is something else, is of another version, or cannot be opened.
 pub async fn open(url: &StoreUrl, mode: Mode) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(open_both(url, mode).await?.0)
+}
+
+/// Opens a store for all that it holds, over one connection.
+///
+/// # Errors
+///
+/// If it is not there, is something else, is of another version, or cannot be opened.
+pub async fn open_both(url: &StoreUrl, mode: Mode) -> Result<Opened, StoreError> {
     let StoreUrl::Sqlite(path) = url.clone();
     let store = tokio::task::spawn_blocking(move || sqlite::Sqlite::open(path, mode)).await??;
-    Ok(Arc::new(store))
+    let store = Arc::new(store);
+    Ok((store.clone(), store))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Reports for tests, made by hand, and a store that does as it is told.
 
+pub(crate) mod call;
 mod store;
 
 pub(crate) use store::ToldStore;

@@ -3,12 +3,14 @@
 mod diff;
 mod export;
 mod fleet;
+mod known;
 mod medians;
 mod pruning;
 
 pub use diff::{FacetDiff, NotOne, ProfileDiff, ProfileLabel, diff};
 pub use export::{ExportedRun, export};
 pub use fleet::{HostRow, ProfileRow, hosts, profiles};
+pub use known::{AgentRow, AgentState, Revocation, TokenRow, TokenState, agents, tokens};
 pub use medians::{CellView, Filter, ProfileView, SeriesView, VerdictView, View, medians};
 pub use pruning::Pruning;
 

@@ -1,9 +1,15 @@
 //! Between the wire and the domain. The wire is parsed once, here, by taking every field apart; what comes out is valid.
 
 mod check;
+mod control;
+mod enrollment;
+mod query;
 mod read;
 mod write;
 
+pub(crate) use check::check_text;
+pub use control::{audit_request, audit_since};
+pub use query::{ReadRun, kept_run, read_run, runs_request, runs_since};
 pub(crate) use read::check_label;
 
 use jiff::Timestamp;

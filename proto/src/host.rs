@@ -1,7 +1,7 @@
 //! Whose run it was.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::id::HostId;
 
@@ -19,7 +19,7 @@ pub struct Host {
 }
 
 /// Where a host's id came from, in the order in which they are tried.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostIdSource {
     /// `--host-id`.

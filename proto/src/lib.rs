@@ -3,8 +3,10 @@
 //! Here are the `.proto` files, the domain types that they mean, the conversions between the two, every limit, the one
 //! definition of a median, and what both binaries promise a person at a shell. Nothing here measures, stores or renders.
 
+pub mod control;
 pub mod convert;
 pub mod document;
+pub mod enrollment;
 pub mod grain;
 pub mod host;
 pub mod id;
@@ -13,9 +15,12 @@ pub mod limits;
 pub mod plan;
 pub mod profile;
 pub mod report;
+pub mod role;
 pub mod samples;
+pub mod secret;
 pub mod series;
 pub mod shell;
+pub mod token;
 pub mod unit;
 pub mod verdict;
 

@@ -18,6 +18,22 @@ pub const TEXT_BYTES: usize = 1024;
 pub const LONG_TEXT_BYTES: usize = 8 * 1024;
 /// Characters of a host id.
 pub const HOST_ID_CHARS: usize = 128;
+/// Bytes of a certificate, or of a request for one, DER.
+pub const CERTIFICATE_BYTES: usize = 16 * 1024;
+/// Characters of a token, as it is typed.
+pub const TOKEN_CHARS: usize = 512;
+/// Hosts that may join with one token.
+pub const TOKEN_USES: u32 = 100_000;
+/// The longest that a token lives: ten years.
+pub const TOKEN_AGE: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+/// How long after its end a certificate may be renewed.
+pub const RENEWAL_AGE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// Bytes of a list of tokens or hosts, as received by a program that asks a collector for it.
+pub const LIST_BYTES: usize = 64 * 1024 * 1024;
+/// Calls to join or renew that an address may make at once; then it is one a second.
+pub const ENROLLMENTS: u32 = 20;
+/// Lines of the audit trail that tell of somebody who was refused; the oldest go when there are more.
+pub const AUDIT_REFUSALS: u32 = 100_000;
 /// Labels of one report.
 pub const LABELS: usize = 32;
 /// Bytes of a label's key.
@@ -91,6 +107,18 @@ pub const IDLE_IN_A_CROWD: Duration = Duration::from_secs(30);
 pub const ARRIVAL: Duration = Duration::from_secs(20);
 /// How long a call may take in all.
 pub const CALL: Duration = Duration::from_secs(30);
+/// How often a collector looks whether who may do what, or a certificate in a file, has changed.
+pub const REFRESH: Duration = Duration::from_secs(10);
+/// How old what is known of who may do what may be. Revocation must work within a minute.
+pub const STANDING_AGE: Duration = Duration::from_secs(50);
+/// Calls that read what is stored, at a time. Who comes when there are as many is told when to come again.
+pub const READERS: usize = 16;
+/// Bytes of reports that such a call holds at a time; the report that reaches them goes in whole.
+pub const PAGE_BYTES: usize = 256 * 1024;
+/// How long such a call may take in all: enough for 7 GB at 100 Mbit/s.
+pub const READ: Duration = Duration::from_secs(10 * 60);
+/// How long its reader may take nothing of the answer.
+pub const READ_PAUSE: Duration = Duration::from_secs(30);
 /// Reports of one commit, at which it no longer waits for more; the batch that reaches it goes in whole.
 pub const COMMIT_REPORTS: usize = 512;
 /// How long a report waits for others to be committed with.

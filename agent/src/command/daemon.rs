@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fleetmark_proto::shell::Exit;
 
-use super::{Stopped, courier, runtime, some_collectors, spool_folder};
+use super::{Stopped, collectors::Collectors, courier, runtime, spool_folder};
 use crate::{
     args::DaemonArgs,
     daemon::{self, DaemonError, Settings},
@@ -12,15 +12,18 @@ use crate::{
 };
 
 pub(super) fn daemon(arguments: DaemonArgs, state_dir: &Path) -> Result<Exit, Stopped> {
-    let collectors = some_collectors(&arguments.collectors)?;
+    let collectors = Collectors::some(&arguments.collectors, state_dir)?;
+    collectors.check(&arguments.collectors, &arguments.measure)?;
+    let Collectors { urls, keyring, membership } = collectors;
     let spool = Spool::open(&spool_folder(state_dir), arguments.bounds.into())?;
-    let courier = courier(collectors, spool.clone());
+    let courier = courier(urls, keyring, spool.clone());
     let settings = Settings {
         rules: arguments.rules(),
         every: arguments.every,
         jitter: arguments.jitter.unwrap_or_default(),
         state_dir: state_dir.to_owned(),
         measure: arguments.measure,
+        membership,
     };
     runtime()?.block_on(daemon::stay(settings, spool, courier)).map_err(|error| match error {
         DaemonError::Plan(error) => Stopped::usage(&error),

@@ -9,9 +9,10 @@ use fleetmark_proto::{
     shell::{Exit, output::tell},
 };
 
-use super::{Stopped, brief_courier, collectors, run_error, runtime, spool_folder};
+use super::{Stopped, brief_courier, collectors::Collectors, run_error, runtime, spool_folder};
 use crate::{
     args::{MeasureArgs, RunArgs},
+    credentials::Membership,
     delivery::{Fate, Flushed},
     measure::Continue,
     preflight::RunLock,
@@ -22,41 +23,45 @@ use crate::{
 };
 
 pub(super) fn run(arguments: &RunArgs, state_dir: &Path) -> Result<Exit, Stopped> {
-    let collectors = collectors(&arguments.collectors)?;
+    let collectors = Collectors::of(&arguments.collectors, state_dir)?;
+    collectors.check(&arguments.collectors, &arguments.measure)?;
+    let Collectors { urls, keyring, membership } = collectors;
     let findings = if arguments.strict { Findings::Refuse } else { Findings::Warn };
     // Without a collector the result is what is printed: a spool that nobody empties would only fill up.
-    let room = match collectors.is_empty() {
+    let room = match urls.is_empty() {
         true => None,
         false => {
             let spool = Spool::open(&spool_folder(state_dir), arguments.bounds.into())?;
             Some((spool.reserve()?, spool))
         }
     };
-    let report = measured(&arguments.measure, state_dir, findings).map_err(run_error)?;
+    let report = measured(&arguments.measure, membership.as_ref(), state_dir, findings)
+        .map_err(run_error)?;
     let spooled = room.map(|(room, spool)| room.commit(&Encoded::new(&report)).map(|()| spool));
     arguments.output.write(&render::report(&report, arguments.output.format)?)?;
     // Only now: what was measured is printed even where it cannot be kept.
     let Some(spool) = spooled.transpose()? else {
         return Ok(conclude(&report, arguments.strict, None));
     };
-    let mut courier = brief_courier(collectors, spool);
+    let mut courier = brief_courier(urls, keyring, spool);
     let flushed = runtime()?.block_on(courier.flush(Some(report.id), limits::DELIVERY));
     Ok(conclude(&report, arguments.strict, Some(&flushed)))
 }
 
-/// Measures this host, with progress on a terminal.
+/// Measures this host, as who it is to its collector if it joined one, with progress on a terminal.
 ///
 /// # Errors
 ///
 /// If nothing could be measured at all; a cell that fails is in the report.
 pub fn measured(
     arguments: &MeasureArgs,
+    membership: Option<&Membership>,
     state_dir: &Path,
     findings: Findings,
 ) -> Result<Report, RunError> {
     let lock = RunLock::take(state_dir);
     let mut bar = Bar::new();
-    let request = Request { measure: arguments, state_dir, findings, lock: &lock };
+    let request = Request { measure: arguments, membership, state_dir, findings, lock: &lock };
     let report = run::run(request, &mut |progress| {
         bar.show(progress);
         Continue::Continue(())

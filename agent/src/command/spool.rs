@@ -7,7 +7,7 @@ use fleetmark_proto::{
     shell::{Exit, output::tell},
 };
 
-use super::{Stopped, brief_courier, runtime, some_collectors, spool_folder};
+use super::{Stopped, brief_courier, collectors::Collectors, runtime, spool_folder};
 use crate::{
     args::{FlushArgs, QuarantineArgs, SpoolArgs, SpoolCommand, SpoolListArgs},
     delivery::Flushed,
@@ -45,13 +45,13 @@ fn list(arguments: &SpoolListArgs, state_dir: &Path) -> Result<Exit, Stopped> {
 }
 
 fn flush(arguments: &FlushArgs, state_dir: &Path) -> Result<Exit, Stopped> {
-    let collectors = some_collectors(&arguments.collectors)?;
+    let Collectors { urls, keyring, .. } = Collectors::some(&arguments.collectors, state_dir)?;
     if existing(state_dir)?.is_none() {
         tell("there is no spool yet, and nothing to deliver");
         return Ok(Exit::Success);
     }
     let spool = Spool::open(&spool_folder(state_dir), Bounds::default())?;
-    let mut courier = brief_courier(collectors, spool);
+    let mut courier = brief_courier(urls, keyring, spool);
     let flushed = runtime()?.block_on(courier.flush(None, arguments.max_time));
     let Flushed { stored, duplicate, quarantined, left, .. } = flushed;
     let rest = match left {

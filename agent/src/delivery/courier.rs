@@ -4,6 +4,8 @@
 //! futures can be dropped at any point, as a report leaves the spool only after a collector's answer for it, and a report
 //! that is sent again is a duplicate.
 
+mod renewing;
+
 use std::{
     collections::{HashSet, VecDeque},
     pin::pin,
@@ -29,10 +31,13 @@ use super::{
     error::DeliveryError,
     event::{Again, Event, words},
     herald::{Account, Fate, Herald},
+    keyring::{Keyring, Pressing},
     line::{Dialer, Line},
     pace::Pace,
     policy::{self, Next},
 };
+use renewing::Refusal;
+
 use crate::{
     backoff::Backoff,
     spool::{Entry, Spool, SpoolError},
@@ -46,6 +51,7 @@ pub struct Courier {
     spool: Spool,
     pace: Pace,
     dialer: Dialer,
+    keyring: Keyring,
     line: Option<Line>,
     backoff: Backoff,
     /// No call before then.
@@ -127,6 +133,7 @@ impl Courier {
             spool,
             pace,
             dialer: Dialer::network(),
+            keyring: Keyring::default(),
             line: None,
             backoff: Backoff::unique().within(pace.first_wait, pace.longest_wait),
             due: None,
@@ -136,6 +143,12 @@ impl Courier {
             deferred: HashSet::new(),
             herald: Herald::new(outlet),
         }
+    }
+
+    /// The same with what the collectors are believed by and shown.
+    #[must_use]
+    pub fn with(self, keyring: Keyring) -> Self {
+        Self { keyring, ..self }
     }
 
     /// The same with another way to connect.
@@ -216,7 +229,10 @@ impl Courier {
     /// Sends one batch, at the latest until this time.
     async fn step(&mut self, first: Option<ReportId>, until: Option<Instant>) -> Step {
         let step = match self.pick(first) {
-            Ok(Pick::Nothing) => self.nothing_to_send(),
+            Ok(Pick::Nothing) => {
+                self.freshen_idly(until).await;
+                self.nothing_to_send()
+            }
             Ok(Pick::Moved) => {
                 tokio::task::yield_now().await;
                 Step::Again
@@ -225,6 +241,10 @@ impl Courier {
                 let ids: Vec<_> = reports.iter().map(|report| report.id).collect();
                 match self.call(reports, until).await {
                     Ok((url, answers)) => self.settle(&url, &ids, answers),
+                    Err(error) if error.is_refusal() => match self.refused(error, until).await {
+                        Refusal::Over(step) => step,
+                        Refusal::Stands(error) => self.failed(error, &ids),
+                    },
                     Err(error) => self.failed(error, &ids),
                 }
             }
@@ -291,21 +311,29 @@ impl Courier {
         reports: Vec<Encoded>,
         until: Option<Instant>,
     ) -> Result<(Url, Vec<Answer>), DeliveryError> {
+        self.freshen(Pressing::Reports, until).await?;
         let url = self.collectors.get(self.at).ok_or(DeliveryError::NoCollector)?.clone();
-        // Where there are others, one that hangs must leave them some of the time.
-        let share = if self.collectors.len() > 1 { 2 } else { 1 };
-        let patience = |longest: Duration| {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()) / share);
-            left.map_or(longest, |left| longest.min(left))
-        };
         let line = match self.line.take() {
             Some(line) => line,
-            None => self.dialer.dial(&url, patience(self.pace.connect)).await?,
+            None => {
+                let (access, patience) =
+                    (self.keyring.access()?, self.patience(self.pace.connect, until));
+                self.dialer.dial(&url, &access, self.keyring.clock(), patience).await?
+            }
         };
+        let patience = self.patience(self.pace.call, until);
         let line = self.line.insert(line);
         let batch = convert::submit_request(reports, Timestamp::now());
-        let SubmitResponse { answers } = line.submit(batch, patience(self.pace.call)).await?;
+        let SubmitResponse { answers } = line.submit(batch, patience).await?;
+        self.keyring.accepted();
         Ok((url, answers))
+    }
+
+    /// How long to wait, at most so long. Where there are other collectors, one that hangs must leave them some of the time.
+    fn patience(&self, longest: Duration, until: Option<Instant>) -> Duration {
+        let share = if self.collectors.len() > 1 { 2 } else { 1 };
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()) / share);
+        left.map_or(longest, |left| longest.min(left))
     }
 
     /// Does with each report what the collector's answer asks for.

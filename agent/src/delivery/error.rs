@@ -1,25 +1,53 @@
 //! Why reports were not delivered, in one line for a person.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, iter, time::Duration};
 
 use fleetmark_proto::{invalid::Invalid, limits, shell};
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
-use crate::spool::SpoolError;
+use super::{
+    access::AccessError,
+    fault::{Fault, Spoken},
+};
+use crate::{
+    credentials::{CredentialsError, KeyError, NotOurs},
+    spool::SpoolError,
+};
 
 /// Reports that were not answered. They may be stored or not; sending the same bytes again is safe.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
     /// Plaintext to another host needs leave.
-    #[error("{url} is not on this host, and plaintext needs --insecure on both sides")]
+    #[error(
+        "{url} is not on this host, and plaintext needs --insecure on both sides; with TLS it begins with https:"
+    )]
     NeedsInsecure {
         /// Where it was to go.
         url: String,
     },
     /// Nobody said where to.
-    #[error("no collector is named; name one with --collector URL")]
+    #[error(
+        "no collector is named; name one with --collector URL, or join one with `fleetmark-agent enroll`"
+    )]
     NoCollector,
+    /// There is nothing to check a certificate by.
+    #[error(
+        "nothing says whether the collector at {url} is one; join it with `fleetmark-agent enroll`, or name the authority of \
+         its certificate with --tls-ca FILE"
+    )]
+    NobodyBelieved {
+        /// Where it was to go.
+        url: String,
+    },
+    /// What answers cannot be believed or understood.
+    #[error("the collector at {url} {fault}")]
+    Tls {
+        /// Where it was tried.
+        url: String,
+        /// Why not.
+        fault: Fault,
+    },
     /// The collector is not there.
     #[error("no collector answers at {url}; is `fleetmark-collector serve` running there?")]
     Unreachable {
@@ -56,6 +84,37 @@ pub enum DeliveryError {
         /// What was wrong with the answer.
         what: Invalid,
     },
+    /// The collector's answer brings no certificate.
+    #[error("the collector at {url} issued no certificate ({what})")]
+    Unissued {
+        /// Where it was tried.
+        url: String,
+        /// What was wrong with the answer.
+        what: Invalid,
+    },
+    /// The collector's answer brings a certificate that this host cannot use.
+    #[error("what the collector at {url} issued is of no use to this host: {what}")]
+    NotOurs {
+        /// Where it was tried.
+        url: String,
+        /// What was wrong with it.
+        what: NotOurs,
+    },
+    /// The certificate cannot be renewed.
+    #[error("this host's certificate cannot be renewed: {0}")]
+    NotRenewed(Box<DeliveryError>),
+    /// Somebody else changed who this host is.
+    #[error("this host has joined anew, or left, since this was started; start it again")]
+    JoinedAnew,
+    /// What was named to be shown or believed cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// What this host has since it joined cannot be read or kept.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The host's key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The collector took too long.
     #[error("the collector at {url} did not answer within {} s", (.patience.as_secs_f64() * 10.0).round() / 10.0)]
     TooSlow {
@@ -70,8 +129,18 @@ pub enum DeliveryError {
 }
 
 impl DeliveryError {
+    /// What a connection came to that could not be made.
+    pub(super) fn of_dial(url: String, source: tonic::transport::Error) -> Self {
+        let fault = causes(&source).find_map(|cause| cause.downcast_ref::<Fault>()).cloned();
+        match fault {
+            Some(fault) => Self::Tls { url, fault },
+            None => Self::Unreachable { url, source },
+        }
+    }
+
     /// What a call came to that the collector or the network failed as a whole.
-    pub(super) fn of_call(url: String, status: &Status, patience: Duration) -> Self {
+    #[must_use]
+    pub fn of_call(url: String, status: &Status, patience: Duration) -> Self {
         let Some(source) = status.source() else {
             return Self::Refused {
                 url,
@@ -88,6 +157,18 @@ impl DeliveryError {
         Self::Broken { url, cause: plain(&shell::one_line(source)) }
     }
 
+    /// Whether another certificate may be the end of it. A collector that closes a connection at once may have refused the one
+    /// that it was shown.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => *code == Code::Unauthenticated,
+            Self::Tls { fault, .. } => {
+                matches!(fault, Fault::Refused(_) | Fault::Silent(Spoken::Tls))
+            }
+            _ => false,
+        }
+    }
+
     /// The code to go by, and how long the collector asked to be left alone.
     pub(super) fn code(&self) -> (Code, Option<Duration>) {
         match self {
@@ -96,21 +177,36 @@ impl DeliveryError {
             Self::Unreachable { .. }
             | Self::Broken { .. }
             | Self::Unanswered { .. }
-            | Self::Spool(_) => (Code::Unavailable, None),
-            Self::NeedsInsecure { .. } | Self::NoCollector => (Code::FailedPrecondition, None),
+            | Self::Unissued { .. }
+            | Self::Spool(_)
+            | Self::Credentials(_) => (Code::Unavailable, None),
+            Self::NotRenewed(source) => source.code(),
+            Self::Tls { fault, .. } if fault.may_pass() => (Code::Unavailable, None),
+            Self::NeedsInsecure { .. }
+            | Self::NoCollector
+            | Self::NobodyBelieved { .. }
+            | Self::Tls { .. }
+            | Self::NotOurs { .. }
+            | Self::JoinedAnew
+            | Self::Access(_)
+            | Self::Key(_) => (Code::FailedPrecondition, None),
         }
     }
 }
 
-fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    let mut chain = Some(error);
-    while let Some(error) = chain {
-        if error.is::<TimeoutExpired>() {
-            return true;
-        }
-        chain = error.source();
+impl From<rustls::Error> for DeliveryError {
+    fn from(error: rustls::Error) -> Self {
+        Self::Access(error.into())
     }
-    false
+}
+
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.is::<TimeoutExpired>())
+}
+
+/// An error and all that caused it.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }
 
 /// A `RetryInfo` without a delay allows to come back at once.

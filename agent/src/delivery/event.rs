@@ -3,8 +3,10 @@
 use std::fmt;
 
 use fleetmark_proto::{convert::Outcome, id::ReportId, invalid::Invalid};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use url::Url;
+
+use crate::clock::{span, whole_seconds};
 
 /// Something that happened. Its text is one line for a person.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +49,23 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// This host has a new certificate.
+    Renewed {
+        /// When it ends.
+        ends_at: Timestamp,
+    },
+    /// This host's certificate cannot be renewed, and still counts.
+    NotRenewed {
+        /// Why not.
+        reason: String,
+        /// Until when it counts.
+        ends_at: Timestamp,
+    },
+    /// This host's clock is off.
+    ClockOff {
+        /// By how much the collector's clock is ahead.
+        ahead: SignedDuration,
+    },
     /// Records of another version lie in the spool; they are kept, and not sent.
     Foreign {
         /// How many.
@@ -85,6 +104,18 @@ impl fmt::Display for Event {
                 write!(f, "{reason}; it stays in the spool and is sent again")
             }
             Self::Spool { reason } => write!(f, "the spool is in trouble: {reason}; trying again"),
+            Self::Renewed { ends_at } => {
+                write!(f, "this host has a new certificate, until {}", whole_seconds(*ends_at))
+            }
+            Self::NotRenewed { reason, ends_at } => {
+                let ends_at = whole_seconds(*ends_at);
+                write!(f, "{reason}; the present one counts until {ends_at}, retrying")
+            }
+            Self::ClockOff { ahead } => {
+                let by = span(*ahead);
+                let side = if ahead.is_positive() { "behind" } else { "ahead of" };
+                write!(f, "this host's clock is {by} {side} the collector's; set it")
+            }
             Self::Foreign { records } => {
                 let s = if *records == 1 { "" } else { "s" };
                 write!(

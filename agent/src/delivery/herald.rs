@@ -1,6 +1,7 @@
 //! Tells what happens: the operator once each, and whoever waits for the end of a flush in sums.
 
 use fleetmark_proto::{convert::Outcome, id::ReportId, shell};
+use jiff::{SignedDuration, Timestamp};
 use url::Url;
 
 use super::{
@@ -43,6 +44,8 @@ pub(super) struct Herald {
     failing: Option<Again>,
     unanswered: bool,
     spool: bool,
+    renewing: bool,
+    clock: bool,
     foreign: u64,
     pub(super) account: Account,
 }
@@ -54,6 +57,8 @@ impl Herald {
             failing: None,
             unanswered: false,
             spool: false,
+            renewing: false,
+            clock: false,
             foreign: 0,
             account: Account::default(),
         }
@@ -110,6 +115,24 @@ impl Herald {
             (self.outlet)(Event::Spool { reason: shell::one_line(&error) });
         }
         self.account.last = Some(error);
+    }
+
+    /// There is a new certificate. That the clock is off is told once, and once again after it was right.
+    pub(super) fn renewed(&mut self, ends_at: Timestamp, ahead: Option<SignedDuration>) {
+        self.renewing = false;
+        (self.outlet)(Event::Renewed { ends_at });
+        if let Some(ahead) = ahead.filter(|_| !self.clock) {
+            (self.outlet)(Event::ClockOff { ahead });
+        }
+        self.clock = ahead.is_some();
+    }
+
+    /// The certificate cannot be renewed, and still counts.
+    pub(super) fn not_renewed(&mut self, error: &DeliveryError, ends_at: Timestamp) {
+        if !self.renewing {
+            self.renewing = true;
+            (self.outlet)(Event::NotRenewed { reason: shell::one_line(error), ends_at });
+        }
     }
 
     pub(super) fn foreign(&mut self, records: u64) {

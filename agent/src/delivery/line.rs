@@ -2,6 +2,7 @@
 
 use std::{
     fmt, mem,
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -11,14 +12,24 @@ use std::{
 
 use fleetmark_proto::v1::{SubmitRequest, SubmitResponse, ingest_client::IngestClient};
 use futures_util::future::poll_fn;
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{task::JoinSet, time};
 use tonic::{
-    Request,
-    transport::{self, Channel, Endpoint},
+    Request, Response, Status,
+    service::interceptor::InterceptedService,
+    transport::{Channel, Endpoint},
 };
-use url::Url;
+use url::{Host, Position, Url};
 
-use super::error::DeliveryError;
+use super::{
+    access::{Access, Bearer},
+    check,
+    connector::{Connector, Reach, Seen, Target},
+    error::DeliveryError,
+    fault::Fault,
+    pace::Pace,
+};
+use crate::clock::Clock;
 
 /// Balancers drop what is silent for a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -28,11 +39,13 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-type Connecting = Pin<Box<dyn Future<Output = Result<Channel, transport::Error>> + Send>>;
+
+/// A connection over which each call carries the bearer token, where there is one.
+pub type Authorized = InterceptedService<Channel, Bearer>;
 
 /// Makes connections.
 #[derive(Clone)]
-pub(super) struct Dialer(Arc<dyn Fn(Endpoint) -> Connecting + Send + Sync>);
+pub(super) struct Dialer(Reach);
 
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,36 +54,108 @@ impl fmt::Debug for Dialer {
 }
 
 impl Dialer {
-    /// Over TCP, with names resolved at each dial.
+    /// Over the network, with names resolved at each dial.
     pub(super) fn network() -> Self {
-        Self::new(|endpoint| Box::pin(async move { endpoint.connect().await }))
+        Self::new(Reach::tcp())
     }
 
-    /// By other means.
-    pub(super) fn new(connect: impl Fn(Endpoint) -> Connecting + Send + Sync + 'static) -> Self {
-        Self(Arc::new(connect))
+    /// By these means.
+    pub(super) fn new(reach: Reach) -> Self {
+        Self(reach)
     }
 
-    /// Connects to a collector, within this time.
-    pub(super) async fn dial(&self, url: &Url, patience: Duration) -> Result<Line, DeliveryError> {
-        let unreachable = |source| DeliveryError::Unreachable { url: url.to_string(), source };
+    /// Connects to a collector, within this time. By the clock it is judged whether certificates count.
+    pub(super) async fn dial(
+        &self,
+        url: &Url,
+        access: &Access,
+        clock: &Clock,
+        patience: Duration,
+    ) -> Result<Line, DeliveryError> {
         let tasks = Tasks::default();
-        let endpoint = Endpoint::from_shared(url.to_string())
-            .map_err(unreachable)?
+        let (endpoint, connector) = self.way(url, access, clock, patience)?;
+        let seen = connector.seen();
+        let connecting = endpoint.executor(tasks.clone()).connect_with_connector(connector).await;
+        let channel =
+            connecting.map_err(|source| DeliveryError::of_dial(url.to_string(), source))?;
+        let channel = InterceptedService::new(channel, access.bearer.clone());
+        Ok(Line { url: url.clone(), channel, seen, cut: Cut(tasks) })
+    }
+
+    /// Where a URL leads, and how to get there.
+    fn way(
+        &self,
+        url: &Url,
+        access: &Access,
+        clock: &Clock,
+        patience: Duration,
+    ) -> Result<(Endpoint, Connector), DeliveryError> {
+        let invalid = |source| DeliveryError::of_dial(url.to_string(), source);
+        let address = || url[Position::BeforeHost..Position::AfterPort].to_owned();
+        let (endpoint, target) = match url.scheme() {
+            // Nobody resolves this name.
+            "unix" => {
+                (Endpoint::from_static("http://localhost"), Target::Socket(url.path().into()))
+            }
+            "https" => {
+                let (config, name) = tls(url, access, clock)?;
+                // To the transport TLS is the connector's affair; only calls say what they are made with.
+                let endpoint =
+                    Endpoint::from_shared(format!("http://{}", address())).map_err(invalid)?;
+                let origin = Endpoint::from_shared(url.to_string()).map_err(invalid)?;
+                (endpoint.origin(origin.uri().clone()), Target::Tls(config, name))
+            }
+            _ => (Endpoint::from_shared(url.to_string()).map_err(invalid)?, Target::Plaintext),
+        };
+        let endpoint = endpoint
             .connect_timeout(patience)
             .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .executor(tasks.clone());
-        let channel = (self.0)(endpoint).await.map_err(unreachable)?;
-        Ok(Line { url: url.clone(), client: IngestClient::new(channel), cut: Cut(tasks) })
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+        Ok((endpoint, Connector::new(self.0.clone(), target, patience)))
     }
+}
+
+/// Connects to a collector with what this access has to be shown.
+///
+/// # Errors
+///
+/// If nobody answers there, what answers cannot be believed, or plaintext would leave this host without leave.
+pub async fn connect(url: &Url, access: &Access) -> Result<Authorized, DeliveryError> {
+    check(url, access)?;
+    let clock = Clock::of_host();
+    let (endpoint, connector) =
+        Dialer::network().way(url, access, &clock, Pace::default().connect)?;
+    let connecting = endpoint.connect_with_connector(connector).await;
+    let channel = connecting.map_err(|source| DeliveryError::of_dial(url.to_string(), source))?;
+    Ok(InterceptedService::new(channel, access.bearer.clone()))
+}
+
+fn tls(
+    url: &Url,
+    access: &Access,
+    clock: &Clock,
+) -> Result<(Arc<ClientConfig>, ServerName<'static>), DeliveryError> {
+    let fault = |fault| DeliveryError::Tls { url: url.to_string(), fault };
+    let config = access
+        .config(clock)
+        .map_err(|error| fault(Fault::Other(error.to_string())))?
+        .ok_or_else(|| DeliveryError::NobodyBelieved { url: url.to_string() })?;
+    let name = match url.host() {
+        Some(Host::Ipv4(address)) => ServerName::from(IpAddr::from(address)),
+        Some(Host::Ipv6(address)) => ServerName::from(IpAddr::from(address)),
+        Some(Host::Domain(name)) => ServerName::try_from(name.to_owned())
+            .map_err(|error| fault(Fault::Other(error.to_string())))?,
+        None => return Err(fault(Fault::Other("its URL names no host".to_owned()))),
+    };
+    Ok((config, name))
 }
 
 /// A connection. Dropping it cuts it; [`Line::hang_up`] closes it in good order.
 #[derive(Debug)]
 pub(super) struct Line {
     url: Url,
-    client: IngestClient<Channel>,
+    channel: Authorized,
+    seen: Seen,
     cut: Cut,
 }
 
@@ -81,16 +166,47 @@ impl Line {
         batch: SubmitRequest,
         patience: Duration,
     ) -> Result<SubmitResponse, DeliveryError> {
-        let mut request = Request::new(batch);
+        let mut client = IngestClient::new(self.channel());
+        self.call(batch, patience, |request| async move { client.submit(request).await }).await
+    }
+
+    /// Where it leads.
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// What clients make their calls over.
+    pub(super) fn channel(&self) -> Authorized {
+        self.channel.clone()
+    }
+
+    /// Makes a call and waits for the answer for this long, of which the collector is told.
+    pub(super) async fn call<M, R, F>(
+        &self,
+        message: M,
+        patience: Duration,
+        send: impl FnOnce(Request<M>) -> F,
+    ) -> Result<R, DeliveryError>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let mut request = Request::new(message);
         request.set_timeout(patience);
-        let mut client = self.client.clone();
-        let call = unpanicked(async move { client.submit(request).await });
+        let call = unpanicked(send(request));
         // The client's own timeout ends with the headers of an answer.
         let answered = time::timeout(patience, call).await;
         let url = || self.url.to_string();
         match answered {
             Ok(Some(Ok(response))) => Ok(response.into_inner()),
-            Ok(Some(Err(status))) => Err(DeliveryError::of_call(url(), &status, patience)),
+            Ok(Some(Err(status))) => {
+                let error = DeliveryError::of_call(url(), &status, patience);
+                Err(match (error, self.seen.fault()) {
+                    (DeliveryError::Broken { url, .. }, Some(fault)) => {
+                        DeliveryError::Tls { url, fault }
+                    }
+                    (error, _) => error,
+                })
+            }
             Ok(None) => {
                 let cause = "the answer cannot be read".to_owned();
                 Err(DeliveryError::Broken { url: url(), cause })
@@ -101,8 +217,8 @@ impl Line {
 
     /// Closes the connection; when this returns, it is closed.
     pub(super) async fn hang_up(self) {
-        let Self { url: _, client, cut } = self;
-        drop(client);
+        let Self { url: _, channel, seen: _, cut } = self;
+        drop(channel);
         let mut running = cut.0.take();
         let _ =
             time::timeout(FAREWELL, async { while running.join_next().await.is_some() {} }).await;

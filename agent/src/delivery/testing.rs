@@ -1,5 +1,7 @@
 //! Collectors in memory that answer as a test says, and hear what a courier does. With the clock paused nothing waits.
 
+pub(super) mod secured;
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     convert::Infallible,
@@ -23,10 +25,12 @@ use fleetmark_proto::{
     },
 };
 use futures_util::stream;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
-use tokio::{io::DuplexStream, sync::mpsc, time::Instant};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
+    sync::mpsc,
+    time::Instant,
+};
 use tonic::{
     Request, Response, Status,
     body::Body,
@@ -39,7 +43,13 @@ use tonic::{
 };
 use url::Url;
 
-use super::{courier::Courier, event::Event, line::Dialer, pace::Pace};
+use super::{
+    connector::{Reach, Reaching, Stream},
+    courier::Courier,
+    event::Event,
+    line::Dialer,
+    pace::Pace,
+};
 use crate::spool::{Bounds, Spool};
 
 /// How a collector answers one call.
@@ -130,10 +140,7 @@ impl World {
         let heard = Arc::clone(&self.script);
         let outlet = move |event| heard.lock().unwrap().events.push(event);
         let world = self.clone();
-        let dialer = Dialer::new(move |endpoint| {
-            let connector = Connector(world.clone());
-            Box::pin(async move { endpoint.connect_with_connector(connector).await })
-        });
+        let dialer = Dialer::new(Reach::new(move |uri, _| world.connect(&uri)));
         Courier::new(urls, self.spool.clone(), Pace::default(), outlet).dialing(dialer)
     }
 
@@ -299,39 +306,31 @@ impl Service<http::Request<Body>> for Garbling {
 /// A host that swallows all connections.
 pub(super) const HOLE: &str = "hole";
 
-/// Connects to a collector of the world by its host.
-struct Connector(World);
-
-impl Service<Uri> for Connector {
-    type Response = Wire;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Wire, io::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
+impl World {
+    /// Connects to a collector of the world by its host.
+    fn connect(&self, uri: &Uri) -> Reaching {
         let host = uri.host().unwrap().to_owned();
         let (ours, theirs) = tokio::io::duplex(1 << 20);
-        let mut script = self.0.script();
+        let mut script = self.script();
         script.dials.push(host.clone());
         if host == HOLE {
             return Box::pin(future::pending());
         }
         let is_there = script.hosts.get(&host).is_some_and(|host| host.send(theirs).is_ok());
         Box::pin(future::ready(if is_there {
-            self.0.open.fetch_add(1, Ordering::Relaxed);
-            Ok(Wire { stream: TokioIo::new(ours), open: Arc::clone(&self.0.open) })
+            self.open.fetch_add(1, Ordering::Relaxed);
+            let wire: Box<dyn Stream> =
+                Box::new(Wire { stream: ours, open: Arc::clone(&self.open) });
+            Ok(wire)
         } else {
-            Err(io::ErrorKind::ConnectionRefused.into())
+            Err(io::Error::from(io::ErrorKind::ConnectionRefused).into())
         }))
     }
 }
 
 /// The client's end of a connection, counted as long as it is there.
 struct Wire {
-    stream: TokioIo<DuplexStream>,
+    stream: DuplexStream,
     open: Arc<AtomicUsize>,
 }
 
@@ -341,17 +340,17 @@ impl Drop for Wire {
     }
 }
 
-impl Read for Wire {
+impl AsyncRead for Wire {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
-impl Write for Wire {
+impl AsyncWrite for Wire {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

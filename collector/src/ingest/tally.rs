@@ -19,6 +19,7 @@ pub struct Tally {
     rejected: AtomicU64,
     refused: AtomicU64,
     refusals: Seldom,
+    denied: AtomicU64,
 }
 
 impl Tally {
@@ -53,6 +54,17 @@ impl Tally {
                 error.into()
             }
         }
+    }
+
+    /// Counts a call that is not for whoever made it.
+    pub(crate) fn denied(&self) {
+        self.denied.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls that were not for whoever made them.
+    #[must_use]
+    pub fn calls_denied(&self) -> u64 {
+        self.denied.load(Ordering::Relaxed)
     }
 
     /// Calls that were told to come again.

@@ -311,12 +311,13 @@ pub(super) fn pruning(pruning: &Pruning) -> Grid {
         rows: vec![
             row("runs", retention.runs_before, removed.runs),
             row("keys", retention.keys_before, removed.keys),
+            row("audit", retention.runs_before, removed.audit),
         ],
     }
 }
 
 /// To the second, in UTC.
-fn time(time: Timestamp) -> String {
+pub(super) fn time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

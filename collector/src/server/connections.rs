@@ -5,34 +5,27 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt as _, future::Map, stream};
+use futures_util::{FutureExt as _, future::Map};
 use http_body::{Frame, SizeHint};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, Sleep, sleep, sleep_until},
+    time::{Instant, Sleep, sleep_until},
 };
-use tokio_stream::Stream;
 use tonic::{Status, body::Body, transport::server::Connected};
 use tower::{Layer, Service};
 
-use super::Bounds;
-use crate::seldom::Seldom;
+use super::{Bounds, arrival::Arrival};
 
 /// What every connection over HTTP/2 begins with, in bytes.
 const PREFACE_BYTES: usize = 24;
-
-/// How long nothing is accepted after that failed, as it does while there are no files left to open.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Raises how many files this process may have open as far as it may, and tells how many that is; `None` is no limit.
 pub fn raise_open_files() -> Option<u64> {
@@ -44,54 +37,18 @@ pub fn raise_open_files() -> Option<u64> {
     }
 }
 
-/// Accepts connections, no more at a time than the bounds say: further ones wait until others end.
-pub(super) fn accept(
-    listener: TcpListener,
-    bounds: Bounds,
-) -> impl Stream<Item = io::Result<Connection>> {
-    struct Door {
-        listener: TcpListener,
-        bounds: Bounds,
-        slots: Arc<Semaphore>,
-        full: Seldom,
-        failing: Seldom,
-    }
-    let slots = Arc::new(Semaphore::new(bounds.connections));
-    let door =
-        Door { listener, bounds, slots, full: Seldom::default(), failing: Seldom::default() };
-    stream::unfold(door, |door| async move {
-        if door.slots.available_permits() == 0 {
-            door.full.happened(|_| {
-                let most = door.bounds.connections;
-                tracing::warn!("{most} connections are open; further ones wait until others end");
-            });
-        }
-        // The semaphore is never closed.
-        let slot = Arc::clone(&door.slots).acquire_owned().await.ok()?;
-        let stream = loop {
-            match door.listener.accept().await {
-                Ok((stream, _)) => break stream,
-                Err(error) => {
-                    door.failing.happened(|times| {
-                        tracing::warn!("cannot accept a connection, {times} times: {error}");
-                    });
-                    sleep(PAUSE).await;
-                }
-            }
-        };
-        // An agent waits for its answer; batching small packets only delays it.
-        let _ = stream.set_nodelay(true);
-        let connection = Connection::new(stream, slot, Arc::clone(&door.slots), door.bounds);
-        Some((Ok(connection), door))
-    })
-}
+/// What bytes come over: TCP, with TLS or without, or a Unix socket.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// A connection that ends itself when it is idle: what it would have read or written fails then.
 pub(super) struct Connection {
-    stream: TcpStream,
+    wire: Box<dyn Wire>,
+    arrival: Arc<Arrival>,
     bounds: Bounds,
     activity: Arc<Activity>,
-    accepted: Instant,
+    came: Instant,
     preface_missing: usize,
     timer: Pin<Box<Sleep>>,
     slots: Arc<Semaphore>,
@@ -103,6 +60,7 @@ pub(super) struct Connection {
 pub(super) struct Activity {
     calls: AtomicUsize,
     last: Mutex<Instant>,
+    over: AtomicBool,
 }
 
 impl Activity {
@@ -114,21 +72,29 @@ impl Activity {
 }
 
 impl Connection {
-    fn new(
-        stream: TcpStream,
+    /// A connection that came then.
+    pub(super) fn new(
+        wire: Box<dyn Wire>,
+        arrival: Arrival,
         slot: OwnedSemaphorePermit,
         slots: Arc<Semaphore>,
+        came: Instant,
         bounds: Bounds,
     ) -> Self {
         let now = Instant::now();
         let first = bounds.preface.min(bounds.idle).min(bounds.idle_in_a_crowd);
         Self {
-            stream,
+            wire,
+            arrival: Arc::new(arrival),
             bounds,
-            activity: Arc::new(Activity { calls: AtomicUsize::new(0), last: Mutex::new(now) }),
-            accepted: now,
+            activity: Arc::new(Activity {
+                calls: AtomicUsize::new(0),
+                last: Mutex::new(now),
+                over: AtomicBool::new(false),
+            }),
+            came,
             preface_missing: PREFACE_BYTES,
-            timer: Box::pin(sleep_until(now + first)),
+            timer: Box::pin(sleep_until(came + first)),
             slots,
             _slot: slot,
         }
@@ -151,7 +117,10 @@ impl Connection {
     /// Until when the other side may go on as it does now.
     fn due(&self, now: Instant) -> Instant {
         if self.preface_missing > 0 {
-            return self.accepted + self.bounds.preface;
+            return self.came + self.bounds.preface;
+        }
+        if self.activity.over.load(Ordering::Acquire) {
+            return now;
         }
         let crowded = self.slots.available_permits() == 0;
         let idle = if crowded { self.bounds.idle_in_a_crowd } else { self.bounds.idle };
@@ -175,13 +144,28 @@ impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        Peer(Arc::clone(&self.activity))
+        Peer { activity: Arc::clone(&self.activity), arrival: Arc::clone(&self.arrival) }
     }
 }
 
 /// Of which connection a call is, among the extensions of its request.
 #[derive(Clone, Debug)]
-pub(super) struct Peer(Arc<Activity>);
+pub(crate) struct Peer {
+    activity: Arc<Activity>,
+    arrival: Arc<Arrival>,
+}
+
+impl Peer {
+    /// What the connection tells of who calls.
+    pub(super) fn arrival(&self) -> &Arrival {
+        &self.arrival
+    }
+
+    /// Has the connection closed, whatever its calls, within the time for which one may be idle in a crowd.
+    pub(crate) fn hang_up(&self) {
+        self.activity.over.store(true, Ordering::Release);
+    }
+}
 
 impl AsyncRead for Connection {
     fn poll_read(
@@ -190,7 +174,7 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let result = Pin::new(&mut self.wire).poll_read(cx, buf);
         let read = buf.filled().len().saturating_sub(before);
         self.preface_missing = self.preface_missing.saturating_sub(read);
         self.or_overdue(cx, result)
@@ -203,7 +187,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let result = Pin::new(&mut self.wire).poll_write(cx, buf);
         self.or_overdue(cx, result)
     }
 
@@ -212,20 +196,20 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let result = Pin::new(&mut self.wire).poll_write_vectored(cx, bufs);
         self.or_overdue(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.wire.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.wire).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.wire).poll_shutdown(cx)
     }
 }
 
@@ -275,8 +259,8 @@ struct Call(Arc<Activity>);
 
 impl Call {
     fn begin(peer: &Peer) -> Self {
-        peer.0.calls.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(&peer.0))
+        peer.activity.calls.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(&peer.activity))
     }
 }
 

@@ -7,7 +7,7 @@ use fleetmark_proto::{
     report::Report,
     v1::{Answer, Envelope, SubmitRequest, answer::Outcome as Wire, ingest_client::IngestClient},
 };
-use jiff::ToSpan as _;
+use jiff::{Timestamp, ToSpan as _};
 use prost::Message as _;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -17,7 +17,12 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 mod admission;
 mod connections;
 mod draining;
+mod handshakes;
+mod known;
+mod matrix;
+mod ownership;
 mod raw;
+mod reading;
 
 use super::*;
 use crate::{

@@ -1,6 +1,7 @@
 //! Runs in a file of SQLite's: written ahead to a log that is on the disk before a commit returns.
 
 use std::{
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -11,11 +12,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
 
 use super::{
-    Mode, NewRun, Pruned, Retention, Store, StoreError, StoredRun,
+    KeptRun, Mode, NewRun, Place, Pruned, Retention, Store, StoreError, StoredRun,
     row::{BUSY, RunRow, microseconds},
 };
 
 mod prune;
+mod registry;
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
@@ -94,21 +96,33 @@ impl Store for Sqlite {
     }
 
     async fn runs(&self, since: Option<Timestamp>) -> Result<Vec<StoredRun>, StoreError> {
-        let since_us = since.map_or(i64::MIN, microseconds);
         self.with(move |connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT report_id, report, received_at_us, sent_at_us FROM run WHERE time_us >= ?1
-                 ORDER BY time_us, report_id",
-            )?;
-            let rows = statement.query_map([since_us], |row| {
-                Ok(RunRow {
-                    report_id: row.get("report_id")?,
-                    report: row.get("report")?,
-                    received_at_us: row.get("received_at_us")?,
-                    sent_at_us: row.get("sent_at_us")?,
+            let mut runs = Vec::new();
+            each_run(connection, &Place::before(since), |row| {
+                runs.push(row.read()?);
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok(runs)
+        })
+        .await
+    }
+
+    async fn page(&self, behind: Place, bytes: usize) -> Result<Vec<KeptRun>, StoreError> {
+        self.with(move |connection| {
+            let mut page = Vec::new();
+            let mut left = bytes;
+            each_run(connection, &behind, |row| {
+                let rest = left.checked_sub(row.report.len()).filter(|rest| *rest > 0);
+                page.push(row.keep()?);
+                Ok(match rest {
+                    Some(rest) => {
+                        left = rest;
+                        ControlFlow::Continue(())
+                    }
+                    None => ControlFlow::Break(()),
                 })
             })?;
-            rows.map(|row| row?.read()).collect()
+            Ok(page)
         })
         .await
     }
@@ -120,6 +134,32 @@ impl Store for Sqlite {
     async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
         prune::prune(self, retention).await
     }
+}
+
+/// Goes through the runs behind a place, in their order, until `visit` has enough.
+fn each_run(
+    connection: &Connection,
+    behind: &Place,
+    mut visit: impl FnMut(RunRow) -> Result<ControlFlow<()>, StoreError>,
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT report_id, report, time_us, received_at_us, sent_at_us FROM run
+         WHERE (time_us, report_id) > (?1, ?2) ORDER BY time_us, report_id",
+    )?;
+    let mut rows = statement.query(params![behind.time_us, behind.report_id])?;
+    while let Some(row) = rows.next()? {
+        let row = RunRow {
+            report_id: row.get("report_id")?,
+            report: row.get("report")?,
+            time_us: row.get("time_us")?,
+            received_at_us: row.get("received_at_us")?,
+            sent_at_us: row.get("sent_at_us")?,
+        };
+        if visit(row)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn put_one(transaction: &Transaction<'_>, run: &NewRun) -> Result<Outcome, StoreError> {

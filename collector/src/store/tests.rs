@@ -1,10 +1,14 @@
 //! The suite that every store passes. A backend adds itself to [`stores`].
 
+use fleetmark_proto::convert;
 use jiff::ToSpan as _;
 use tempfile::TempDir;
 
 use super::*;
-use crate::testing;
+use crate::{
+    registry::{AuditEntry, Event},
+    testing,
+};
 
 /// An empty store of every backend, with what keeps it there and how it is opened again.
 async fn stores() -> Vec<(TempDir, StoreUrl, Arc<dyn Store>)> {
@@ -119,6 +123,50 @@ async fn runs_are_selected_by_the_clock_that_can_be_trusted() {
     }
 }
 
+/// The hosts of the runs behind a place, page by page.
+async fn pages(store: &dyn Store, mut place: Place, bytes: usize) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    loop {
+        let page = store.page(place, bytes).await.unwrap();
+        let Some(last) = page.last() else { return pages };
+        place = last.place.clone();
+        let host = |run: &KeptRun| convert::decode(&run.report).unwrap().host.id.to_string();
+        pages.push(page.iter().map(host).collect());
+    }
+}
+
+#[tokio::test]
+async fn pages_make_up_what_is_stored_in_the_same_order() {
+    for (_folder, _, store) in stores().await {
+        let now = Timestamp::now();
+        let at_once = ["c", "a", "b"].map(|host| ended(host, now));
+        put(&*store, at_once.iter().map(fresh)).await;
+        put(&*store, [fresh(&ended("old", now - 2.hours()))]).await;
+        let all = hosts(&*store, None).await;
+        assert_eq!(all, ["old", "c", "a", "b"], "those of one time by their ids");
+        let size = Encoded::new(&at_once[0]).bytes.len();
+        for (bytes, lengths) in [(0, [1; 4].as_slice()), (size + 100, &[2, 2]), (1 << 20, &[4])] {
+            let pages = pages(&*store, Place::before(None), bytes).await;
+            assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), lengths);
+            assert_eq!(pages.concat(), all);
+        }
+        let newer = pages(&*store, Place::before(Some(now)), 0).await;
+        assert_eq!(newer.concat(), ["c", "a", "b"]);
+    }
+}
+
+#[tokio::test]
+async fn a_page_has_the_bytes_and_clocks_of_each_run() {
+    for (_folder, _, store) in stores().await {
+        let report = testing::report("a", &[1, 2, 3]);
+        let clocks = Clocks::new(report.ended_at, Some(report.ended_at - 7.minutes()));
+        put(&*store, [NewRun::new(Encoded::new(&report), &report, clocks)]).await;
+        let [kept] = &store.page(Place::before(None), 0).await.unwrap()[..] else { panic!("one") };
+        assert_eq!(kept.report, Encoded::new(&report).bytes);
+        assert_eq!((kept.received_at, kept.sent_at), (clocks.received_at(), clocks.sent_at()));
+    }
+}
+
 /// What goes if runs are kept for this many days, and it is now `now`.
 fn keeping(days: u64, now: Timestamp) -> Retention {
     Retention::of(Duration::from_secs(days * 86_400), now)
@@ -132,7 +180,7 @@ async fn old_runs_go_and_their_keys_stay() {
         let old: Vec<Report> = (0..250).map(|_| ended("old", days(91))).collect();
         put(&*store, old.iter().map(fresh)).await;
         put(&*store, [fresh(&ended("young", days(89)))]).await;
-        let expected = Pruned { runs: 250, keys: 0 };
+        let expected = Pruned { runs: 250, ..Pruned::default() };
         let retention = keeping(90, now);
         assert_eq!(store.expired(retention).await.unwrap(), expected);
         assert_eq!(hosts(&*store, None).await.len(), 251, "asking removes nothing");
@@ -160,16 +208,39 @@ async fn keys_go_when_their_reports_cannot_come_again_and_never_before_their_run
             let runs = (0..101).map(|_| fresh(&ended(&format!("d{age}"), days(age))));
             put(&*store, runs).await;
         }
-        let expected = Pruned { runs: 101, keys: 101 };
+        let expected = Pruned { runs: 101, keys: 101, audit: 0 };
         let retention = keeping(200, now);
         assert_eq!(store.expired(retention).await.unwrap(), expected);
         assert_eq!(store.prune(retention).await.unwrap(), expected, "a run protects its key");
-        let expected = Pruned { runs: 202, keys: 101 };
+        let expected = Pruned { runs: 202, keys: 101, audit: 0 };
         let retention = keeping(1, now);
         assert_eq!(store.expired(retention).await.unwrap(), expected);
         assert_eq!(store.prune(retention).await.unwrap(), expected, "and so do 181 days");
         let later = keeping(1, now + (24 * 2).hours());
-        assert_eq!(store.prune(later).await.unwrap(), Pruned { runs: 0, keys: 101 });
+        assert_eq!(store.prune(later).await.unwrap(), Pruned { runs: 0, keys: 101, audit: 0 });
+    }
+}
+
+#[tokio::test]
+async fn old_lines_of_the_audit_trail_go_with_old_runs() {
+    for (_folder, url, store) in stores().await {
+        let (_, registry) = open_both(&url, Mode::Write).await.unwrap();
+        let now = Timestamp::now();
+        let line = |days: i64| AuditEntry {
+            at: Timestamp::from_microsecond((now - (24 * days).hours()).as_microsecond()).unwrap(),
+            event: Event::Enrolled,
+            who: String::new(),
+            address: "here".into(),
+            detail: days.to_string(),
+        };
+        for days in (0..101).map(|_| 91).chain([89]) {
+            registry.record(line(days)).await.unwrap();
+        }
+        let expected = Pruned { audit: 101, ..Pruned::default() };
+        let retention = keeping(90, now);
+        assert_eq!(store.expired(retention).await.unwrap(), expected);
+        assert_eq!(store.prune(retention).await.unwrap(), expected);
+        assert_eq!(registry.audit(None).await.unwrap(), [line(89)]);
     }
 }
 

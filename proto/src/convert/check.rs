@@ -29,12 +29,28 @@ pub(super) fn at_most(field: &str, text: String, bytes: usize) -> Checked<String
     Ok(text)
 }
 
+/// Bytes that must be there.
+pub(super) fn bytes(field: &str, value: Vec<u8>, most: usize) -> Checked<Vec<u8>> {
+    match value.len() {
+        0 => Err(Invalid::new(field, "is missing")),
+        length if length > most => {
+            Err(Invalid::new(field, format!("has {length} bytes, more than {most}")))
+        }
+        _ => Ok(value),
+    }
+}
+
 /// Text on one line, so that it can stand in a table.
 pub(super) fn text(field: &str, text: String) -> Checked<String> {
     if text.chars().any(char::is_control) {
         return Err(Invalid::new(field, "has control characters"));
     }
     at_most(field, text, limits::TEXT_BYTES)
+}
+
+/// Whether a text may stand on one line of a table, and is not too long.
+pub(crate) fn check_text(field: &str, value: &str) -> Checked<()> {
+    text(field, value.to_owned()).map(|_| ())
 }
 
 pub(super) fn required_text(field: &str, value: String) -> Checked<String> {

@@ -13,7 +13,7 @@ use super::check::{
 };
 use crate::{
     host::{Host, HostIdSource},
-    id::ReportId,
+    id::{HostId, ReportId},
     invalid::Invalid,
     limits,
     profile::{CoreKind, Facets, Limit, Machine, Profile},
@@ -131,14 +131,20 @@ fn host(wire: v1::Host) -> Checked<Host> {
         v1::HostIdSource::State => HostIdSource::State,
     };
     Ok(Host {
-        id: id.parse().map_err(|invalid: Invalid| Invalid::new("id", invalid.reason))?,
+        id: host_id("id", &id)?,
         name: text("name", name)?,
         id_source: source,
         boot_id_hash: optional_text("boot_id_hash", boot_id_hash)?,
     })
 }
 
-fn labels(wire: std::collections::HashMap<String, String>) -> Checked<BTreeMap<String, String>> {
+pub(super) fn host_id(field: &str, text: &str) -> Checked<HostId> {
+    text.parse().map_err(|invalid: Invalid| Invalid::new(field, invalid.reason))
+}
+
+pub(super) fn labels(
+    wire: std::collections::HashMap<String, String>,
+) -> Checked<BTreeMap<String, String>> {
     if wire.len() > limits::LABELS {
         return Err(Invalid::new("labels", format!("has more than {}", limits::LABELS)));
     }

@@ -68,9 +68,9 @@ pub fn parse<T: CommandFactory + FromArgMatches>(
     let matches = match settings_file(&matches) {
         None => matches,
         Some(path) => {
-            let table = read(&path, binary, &command)?;
-            let settled = apply(command, &table)
-                .map_err(|wrong| Stop::Wrong(format!("{}: {wrong}", path.display())))?;
+            let wrong = |what: String| Stop::Wrong(format!("{}: {what}", path.display()));
+            let text = fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
+            let settled = settle(command, binary, &text).map_err(wrong)?;
             self::matches(settled, &arguments)?
         }
     };
@@ -121,23 +121,26 @@ fn settings_file(matches: &ArgMatches) -> Option<PathBuf> {
     given.or_else(|| default_config(matches.get_one::<PathBuf>("state_dir")?))
 }
 
-fn read(path: &PathBuf, binary: &str, command: &Command) -> Result<Table, Stop> {
-    let wrong = |what: String| Stop::Wrong(format!("{}: {what}", path.display()));
-    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+/// The command with what a settings file says as the defaults of its flags.
+///
+/// # Errors
+///
+/// If the file is no settings file of `binary`'s, in one line.
+pub fn settle(command: Command, binary: &str, text: &str) -> Result<Command, String> {
     let mut all: Table = text.parse().map_err(|error: toml::de::Error| {
-        wrong(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+        error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
     })?;
     if let Some(stranger) = all.keys().find(|key| !matches!(key.as_str(), "agent" | "collector")) {
-        return Err(wrong(format!("[{stranger}] is not a table of fleetmark's")));
+        return Err(format!("[{stranger}] is not a table of fleetmark's"));
     }
     let table = match all.remove(binary) {
         None => Table::new(),
         Some(Value::Table(table)) => table,
-        Some(_) => return Err(wrong(format!("{binary} must be a table"))),
+        Some(_) => return Err(format!("{binary} must be a table")),
     };
-    match table.keys().find(|key| !has_flag(command, key)) {
-        Some(stranger) => Err(wrong(format!("no flag of fleetmark-{binary} is called {stranger}"))),
-        None => Ok(table),
+    match table.keys().find(|key| !has_flag(&command, key)) {
+        Some(stranger) => Err(format!("no flag of fleetmark-{binary} is called {stranger}")),
+        None => apply(command, &table),
     }
 }
 

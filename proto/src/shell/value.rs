@@ -85,20 +85,32 @@ pub fn label(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// The address of a collector, `http://HOST[:PORT]`; without a port it is 7600.
+/// The address of a collector: `https://HOST[:PORT]`, `http://HOST[:PORT]`, or `unix:PATH` of a socket on this host; without a
+/// port it is 7600.
 ///
 /// # Errors
 ///
 /// If it is not one.
 pub fn collector_url(text: &str) -> Result<Url, String> {
-    const WRONG: &str = "must be a URL such as http://127.0.0.1:7600";
+    const WRONG: &str = "must be a URL such as https://collector:7600";
+    // The url crate passes over these, and what is left is not what a person reads.
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(WRONG.to_owned());
+    }
     let mut url: Url = text.parse().map_err(|_| WRONG.to_owned())?;
-    if url.scheme() == "https" {
-        return Err("TLS comes with enrolment and is not there yet; use http://".to_owned());
+    if url.scheme() == "unix" {
+        let path = url.path();
+        let bare = url.query().is_none() && url.fragment().is_none() && !url.has_host();
+        return match bare && path.starts_with('/') && path.len() > 1 {
+            true => Ok(url),
+            false => Err("must be unix: with the whole path of a socket".to_owned()),
+        };
     }
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     let anonymous = url.username().is_empty() && url.password().is_none();
-    if url.scheme() != "http" || !url.has_host() || !bare || !anonymous {
+    let whole = text.get(url.scheme().len()..).is_some_and(|rest| rest.starts_with("://"));
+    let known = matches!(url.scheme(), "http" | "https");
+    if !known || !whole || !url.has_host() || !bare || !anonymous {
         return Err(WRONG.to_owned());
     }
     // The url crate drops a scheme's own port; only what was typed tells `:80` from nothing.
@@ -111,10 +123,20 @@ pub fn collector_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// What [`collector_url`] reads as this URL: with its port, which a URL leaves out where it is its scheme's own.
+#[must_use]
+pub fn collector_text(url: &Url) -> String {
+    match (url.host(), url.port_or_known_default()) {
+        (Some(host), Some(port)) => format!("{}://{host}:{port}", url.scheme()),
+        _ => url.as_str().to_owned(),
+    }
+}
+
 /// Whether a URL leads to this host and nowhere else.
 #[must_use]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
+        _ if url.scheme() == "unix" => true,
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         Some(Host::Domain(name)) => name == "localhost",
@@ -203,6 +225,10 @@ mod tests {
         let url = |text| collector_url(text).unwrap();
         assert_eq!(url("http://127.0.0.1").as_str(), "http://127.0.0.1:7600/");
         assert_eq!(url("http://[::1]:80").port_or_known_default(), Some(80));
+        assert_eq!(url("https://collector").as_str(), "https://collector:7600/");
+        assert_eq!(url("https://collector:443").port_or_known_default(), Some(443));
+        assert_eq!(url("unix:/run/fleetmark.sock").path(), "/run/fleetmark.sock");
+        assert!(is_loopback(&url("unix:/run/fleetmark.sock")));
         assert!(is_loopback(&url("http://127.0.0.9:1")));
         assert!(is_loopback(&url("http://[::1]")));
         assert!(is_loopback(&url("http://localhost:7600")));
@@ -215,9 +241,31 @@ mod tests {
             "http://",
             "http://x/y",
             "http://u@x",
-            "https://x",
+            "https:00/",
+            "https:collector:7600",
+            "https:/collector",
+            "https://collector:\t443",
+            "https://col\nlector",
+            " https://collector",
+            "unix:",
+            "unix:socket",
+            "unix://host/socket",
         ] {
             assert!(collector_url(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_collector_is_the_same_after_it_was_written_and_read() {
+        for (typed, written) in [
+            ("https://collector:443", "https://collector:443"),
+            ("http://[::1]:80/", "http://[::1]:80"),
+            ("https://collector", "https://collector:7600"),
+            ("unix:/run/fleetmark.sock", "unix:/run/fleetmark.sock"),
+        ] {
+            let url = collector_url(typed).unwrap();
+            assert_eq!(collector_text(&url), written);
+            assert_eq!(collector_url(written), Ok(url));
         }
     }
 

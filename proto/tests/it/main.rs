@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+mod corpus;
 mod golden;
 mod profile_key;
 mod round_trip;

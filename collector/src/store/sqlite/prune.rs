@@ -31,10 +31,13 @@ pub(super) fn expired(connection: &Connection, retention: Retention) -> Result<P
                (SELECT 1 FROM run WHERE run.report_id = receipt.report_id AND run.time_us >= ?2)",
         )?
         .query_row([keys_us, runs_us], |row| row.get(0).map(counted))?;
-    Ok(Pruned { runs, keys })
+    let audit = connection
+        .prepare_cached("SELECT count(*) FROM audit WHERE at_us < ?1")?
+        .query_row([runs_us], |row| row.get(0).map(counted))?;
+    Ok(Pruned { runs, keys, audit })
 }
 
-/// Removes runs, then keys that have none.
+/// Removes runs, then keys that have none, then lines of the audit trail.
 pub(super) async fn prune(store: &Sqlite, retention: Retention) -> Result<Pruned, StoreError> {
     let (runs_us, keys_us) = borders(retention);
     let mut pruned = Pruned::default();
@@ -64,7 +67,14 @@ pub(super) async fn prune(store: &Sqlite, retention: Retention) -> Result<Pruned
             .await?;
         tokio::time::sleep(PAUSE).await;
     }
-    Ok(pruned)
+    loop {
+        let removed = store.with(move |connection| remove_lines(connection, runs_us)).await?;
+        if removed == 0 {
+            return Ok(pruned);
+        }
+        pruned.audit += removed;
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 fn borders(retention: Retention) -> (i64, i64) {
@@ -86,6 +96,15 @@ fn free_keys(connection: &Connection, before_us: i64, after: &Key) -> Result<Vec
     )?;
     let rows = statement.query_map(params![after, before_us, CHUNK], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Removes a few of the oldest lines of the audit trail.
+fn remove_lines(connection: &Connection, before_us: i64) -> Result<u64, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "DELETE FROM audit WHERE audit_id IN
+           (SELECT audit_id FROM audit WHERE at_us < ?1 ORDER BY at_us LIMIT ?2)",
+    )?;
+    Ok(count(statement.execute(params![before_us, CHUNK])?))
 }
 
 /// Removes these rows in one transaction, and counts those that were there.

@@ -74,11 +74,11 @@ fn stores_of_other_versions_are_refused_and_left_alone() {
     history("INSERT INTO refinery_schema_history VALUES (99, 'future', '', '')");
     for mode in [Mode::Read, Mode::Write] {
         let error = refused(&path, mode);
-        assert!(matches!(error, StoreError::Newer { found: 99, known: 2, .. }), "{error}");
+        assert!(matches!(error, StoreError::Newer { found: 99, known: 4, .. }), "{error}");
     }
     history(
         "DELETE FROM refinery_schema_history WHERE name = 'future';
-         DELETE FROM refinery_schema_history WHERE version = 2",
+         DELETE FROM refinery_schema_history WHERE version = 4",
     );
     assert!(matches!(refused(&path, Mode::Read), StoreError::Older(_)));
 }
@@ -187,4 +187,36 @@ async fn a_store_that_another_holds_is_busy() {
     assert!(store.put(run(&report)).await.unwrap_err().is_busy());
     holder.execute_batch("ROLLBACK").unwrap();
     assert_eq!(store.put(run(&report)).await.unwrap(), [Outcome::Stored]);
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_pushes_out_its_own_oldest_alone() {
+    use fleetmark_proto::limits;
+
+    use crate::registry::{AuditEntry, Event, Registry as _};
+
+    let (_folder, path) = folder();
+    let store = Sqlite::open(path, Mode::Write).unwrap();
+    let entry = |event, detail: &str| AuditEntry {
+        at: Timestamp::UNIX_EPOCH,
+        event,
+        who: String::new(),
+        address: "192.0.2.7".into(),
+        detail: detail.into(),
+    };
+    store.record(entry(Event::Enrolled, "before")).await.unwrap();
+    let flood = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+                 INSERT INTO audit (at_us, event, who, address, detail)
+                 SELECT 0, 'refused', '', '192.0.2.7', i FROM n";
+    store.connection.lock().unwrap().execute(flood, [limits::AUDIT_REFUSALS + 1_000]).unwrap();
+    for _ in 0..256 {
+        store.record(entry(Event::Refused, "newest")).await.unwrap();
+    }
+    let trail = store.audit(None).await.unwrap();
+    let (refused, others): (Vec<_>, Vec<_>) =
+        trail.iter().partition(|line| line.event == Event::Refused);
+    let most = usize::try_from(limits::AUDIT_REFUSALS).unwrap();
+    assert!((most..most + 256).contains(&refused.len()), "{}", refused.len());
+    assert_eq!(others, [&entry(Event::Enrolled, "before")]);
+    assert_eq!(refused.last().unwrap().detail, "newest");
 }

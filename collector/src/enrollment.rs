@@ -1,0 +1,199 @@
+//! Makes hosts known: gives a certificate to who may join, and the next one to who has one. Everybody may ask, so every address
+//! may ask only so often.
+
+mod limiter;
+
+pub use limiter::Limiter;
+
+use std::sync::Arc;
+
+use fleetmark_proto::{
+    enrollment::{Issued, Join, Renewal},
+    id::Digest,
+    invalid::Invalid,
+    limits,
+    role::{Role, Subject},
+    v1::{
+        EnrollRequest, Issued as WireIssued, RenewRequest,
+        enrollment_server::{Enrollment, EnrollmentServer},
+    },
+};
+use jiff::Timestamp;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    authority::{Authority, AuthorityError, Signed},
+    clock::Clock,
+    identity::{Caller, Certificate},
+    registry::{AuditEntry, Event, Joining, KnownAgent, Refused, Registry},
+    seldom::Seldom,
+    status::EnrollError,
+};
+
+/// Bytes of a request: two certificates, and a name.
+const MESSAGE_BYTES: usize = 3 * limits::CERTIFICATE_BYTES;
+
+/// The service that hosts join by.
+pub struct EnrollmentService {
+    authority: Arc<Authority>,
+    registry: Arc<dyn Registry>,
+    clock: Clock,
+    limiter: Limiter,
+    too_often: Seldom,
+}
+
+impl EnrollmentService {
+    /// A service by this authority, registry and clock.
+    #[must_use]
+    pub fn new(authority: Arc<Authority>, registry: Arc<dyn Registry>, clock: Clock) -> Self {
+        let too_often = Seldom::default();
+        Self { authority, registry, clock, limiter: Limiter::default(), too_often }
+    }
+
+    /// The service as a server takes it.
+    #[must_use]
+    pub fn into_server(self) -> EnrollmentServer<Self> {
+        EnrollmentServer::new(self).max_decoding_message_size(MESSAGE_BYTES)
+    }
+
+    /// Lets a caller ask, if it does not ask too often.
+    fn admit(&self, caller: Option<Caller>) -> Result<Caller, EnrollError> {
+        let caller = caller.ok_or(EnrollError::NobodySays)?;
+        self.limiter.check(caller.address).map_err(|wait| {
+            self.too_often.happened(|times| {
+                let address = caller.address;
+                tracing::warn!(
+                    "{address} and others ask too often: {times} calls to join or renew"
+                );
+            });
+            EnrollError::TooOften(wait)
+        })?;
+        Ok(caller)
+    }
+
+    async fn join(&self, caller: Caller, wire: EnrollRequest) -> Result<Issued, EnrollError> {
+        let now = self.clock.now();
+        let Join { secret, host_id, host_name, request } = Join::from_wire(wire)?;
+        let subject = Subject { role: Role::Agent, name: host_id.clone() };
+        // Signed before anything is used up; a certificate that is not given out counts for nobody.
+        let signed = self.authority.sign(&request, &subject, now).map_err(refused_request)?;
+        let joining = Joining {
+            token: secret.digest(),
+            host_id,
+            host_name,
+            key: signed.key,
+            address: caller.address,
+            now,
+            ends_at: signed.ends_at,
+        };
+        match self.registry.join(joining).await? {
+            Ok(agent) => {
+                let (token, address) = (&agent.token_id, caller.address);
+                tracing::info!("{subject} joined from {address} with token {token}");
+                Ok(self.issued(signed, agent, now))
+            }
+            Err(refused) => {
+                tracing::warn!("{subject} may not join from {}: {refused}", caller.address);
+                Err(refused.into())
+            }
+        }
+    }
+
+    async fn next(&self, caller: Caller, wire: RenewRequest) -> Result<Issued, EnrollError> {
+        let now = self.clock.now();
+        let Renewal { certificate, request } = Renewal::from_wire(wire)?;
+        let key = self.authority.request_key(&request).map_err(refused_request)?;
+        let (subject, old) = match self.authority.read_own(&certificate) {
+            Ok(read) => read,
+            Err(AuthorityError::Foreign) => {
+                return self.refuse(caller, None, Refused::ForeignCertificate, now).await;
+            }
+            Err(error) => return Err(Invalid::new("certificate", error).into()),
+        };
+        if let Some(refused) = refusal(&subject, &old, key, now) {
+            return self.refuse(caller, Some(subject), refused, now).await;
+        }
+        let signed = self.authority.sign(&request, &subject, now).map_err(refused_request)?;
+        let address = caller.address;
+        let name = subject.name.clone();
+        match self.registry.renew(name, signed.key, address, now, signed.ends_at).await? {
+            Ok(agent) => {
+                tracing::info!("{subject} has a new certificate, until {}", agent.ends_at);
+                Ok(self.issued(signed, agent, now))
+            }
+            Err(refused) => {
+                tracing::warn!("{subject} may not renew from {address}: {refused}");
+                Err(refused.into())
+            }
+        }
+    }
+
+    /// Refuses what the registry need not be asked for.
+    async fn refuse(
+        &self,
+        caller: Caller,
+        subject: Option<Subject>,
+        refused: Refused,
+        at: Timestamp,
+    ) -> Result<Issued, EnrollError> {
+        let address = caller.address.to_string();
+        let who = subject.map(|subject| subject.to_string()).unwrap_or_default();
+        tracing::warn!("a renewal of {who:?} from {address} was refused: {refused}");
+        let detail = refused.to_string();
+        let entry = AuditEntry { at, event: Event::Refused, who, address, detail };
+        self.registry.record(entry).await?;
+        Err(refused.into())
+    }
+
+    fn issued(&self, signed: Signed, agent: KnownAgent, now: Timestamp) -> Issued {
+        Issued {
+            certificate: signed.certificate,
+            authority: self.authority.certificate_der().to_vec(),
+            ends_at: signed.ends_at,
+            now,
+            labels: agent.labels,
+        }
+    }
+}
+
+/// Why whoever shows this certificate gets no other for a request with this key; the registry knows the rest.
+fn refusal(subject: &Subject, old: &Certificate, key: Digest, now: Timestamp) -> Option<Refused> {
+    if subject.role != Role::Agent {
+        return Some(Refused::ForeignCertificate);
+    }
+    if old.key != key {
+        return Some(Refused::OtherKey);
+    }
+    let since_end = now.duration_since(old.ends_at);
+    let is_long = since_end.is_positive() && since_end.unsigned_abs() > limits::RENEWAL_AGE;
+    is_long.then_some(Refused::LongEnded(old.ends_at))
+}
+
+/// What is wrong with a request is the host's business, all else the collector's.
+fn refused_request(error: AuthorityError) -> EnrollError {
+    match error {
+        AuthorityError::Request(reason) => Invalid::new("request", reason).into(),
+        error => EnrollError::Sign(error),
+    }
+}
+
+#[tonic::async_trait]
+impl Enrollment for EnrollmentService {
+    async fn enroll(
+        &self,
+        request: Request<EnrollRequest>,
+    ) -> Result<Response<WireIssued>, Status> {
+        let caller = self.admit(Caller::of(request.extensions()))?;
+        let issued = self.join(caller, request.into_inner()).await?;
+        Ok(Response::new(issued.into_wire()))
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<WireIssued>, Status> {
+        let caller = self.admit(Caller::of(request.extensions()))?;
+        let issued = self.next(caller, request.into_inner()).await?;
+        Ok(Response::new(issued.into_wire()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

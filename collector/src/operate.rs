@@ -1,0 +1,132 @@
+//! The commands of operators.
+
+mod counter;
+
+use fleetmark_agent::{args::GlobalArgs, command::Stopped};
+use fleetmark_proto::{
+    control::Event,
+    role::Role,
+    shell::{
+        Exit,
+        output::{OutputArgs, tell},
+    },
+};
+use jiff::Timestamp;
+
+use crate::{
+    args::{
+        AgentCommand, AuditArgs, ListArgs, RevokeAgentArgs, RevokeTokenArgs, SourceArgs,
+        TokenCommand, TokenCreateArgs,
+    },
+    authority::Authority,
+    control::{By, Issuing},
+    finish,
+    registry::{AuditEntry, Registry},
+    render, setup, source,
+    store::StoreError,
+    view::{self, Revocation},
+};
+use counter::{Counter, CounterError, here};
+
+/// Does what `token` says.
+pub(crate) async fn token(command: TokenCommand, global: &GlobalArgs) -> Result<Exit, Stopped> {
+    match command {
+        TokenCommand::Create(arguments) => create_token(*arguments, global).await,
+        TokenCommand::List(ListArgs { source: from, output }) => {
+            let rows = view::tokens(source(&from).await?.tokens().await?, Timestamp::now());
+            finish(&output, &render::tokens(&rows, output.format)?, rows.is_empty())
+        }
+        TokenCommand::Revoke(RevokeTokenArgs { id, source: to, output }) => {
+            let changed = counter(&to).await?.revoke_token(&id).await;
+            revoked("token", id.to_string(), changed, &output)
+        }
+    }
+}
+
+/// Does what `agent` says.
+pub(crate) async fn agent(command: AgentCommand) -> Result<Exit, Stopped> {
+    match command {
+        AgentCommand::List(ListArgs { source: from, output }) => {
+            let rows = view::agents(source(&from).await?.agents().await?, Timestamp::now());
+            finish(&output, &render::agents(&rows, output.format)?, rows.is_empty())
+        }
+        AgentCommand::Revoke(RevokeAgentArgs { host, source: to, output }) => {
+            let changed = counter(&to).await?.revoke_agent(&host).await;
+            revoked("host", host.to_string(), changed, &output)
+        }
+    }
+}
+
+/// Prints the audit trail.
+pub(crate) async fn audit(arguments: AuditArgs) -> Result<Exit, Stopped> {
+    let AuditArgs { since, list: ListArgs { source: from, output } } = arguments;
+    let since = since.map(|since| since.before(Timestamp::now()));
+    let entries = source(&from).await?.audit(since).await?;
+    finish(&output, &render::audit(&entries, output.format)?, entries.is_empty())
+}
+
+/// Says in the audit trail that old lines of it were removed; otherwise nobody could tell.
+pub(crate) async fn say_pruned(
+    registry: &dyn Registry,
+    lines: u64,
+    before: Timestamp,
+) -> Result<(), StoreError> {
+    let By { who, address, at } = here();
+    let detail = format!("{lines} lines of the audit trail from before {before}");
+    let address = address.to_string();
+    registry.record(AuditEntry { at, event: Event::Pruned, who, address, detail }).await
+}
+
+async fn create_token(arguments: TokenCreateArgs, global: &GlobalArgs) -> Result<Exit, Stopped> {
+    let asked = arguments.asked().map_err(|invalid| Stopped::usage(&invalid))?;
+    let TokenCreateArgs { source: to, endpoint, output, .. } = arguments;
+    let role = asked.role;
+    let issuing = || {
+        let pin = match role {
+            Role::Agent => {
+                Some(Authority::load(&setup::authority_folder(&global.state_dir))?.pin())
+            }
+            Role::Reader | Role::Operator => None,
+        };
+        Ok(Issuing { endpoint, pin })
+    };
+    let created = Counter::open(&to, issuing).await?.create_token(asked).await;
+    let created = created.map_err(CounterError::stopped)?;
+    output.write_private(&render::created(&created, output.format)?)?;
+    let known = &created.known;
+    tell(format_args!(
+        "token {} counts until {}; {}",
+        known.id,
+        known.ends_at,
+        match role {
+            Role::Agent => "on the host: fleetmark-agent enroll --token-file -",
+            Role::Reader | Role::Operator => "give it as --bearer-token-file",
+        }
+    ));
+    Ok(Exit::Success)
+}
+
+/// Where something is revoked.
+async fn counter(to: &SourceArgs) -> Result<Counter, Stopped> {
+    Counter::open(to, || Ok(Issuing::default())).await
+}
+
+fn revoked(
+    what: &'static str,
+    id: String,
+    changed: Result<bool, CounterError>,
+    output: &OutputArgs,
+) -> Result<Exit, Stopped> {
+    match changed {
+        Ok(changed) => {
+            let revocation = Revocation { what, id, changed };
+            output.write(&render::revocation(&revocation, output.format)?)?;
+            Ok(Exit::Success)
+        }
+        Err(error) if error.is_unknown() => {
+            tell(error);
+            Ok(Exit::NoMatch)
+        }
+        Err(error) => Err(error.stopped()),
+    }
+}

@@ -1,0 +1,218 @@
+//! A collector that is asked over the wire.
+
+use fleetmark_agent::{
+    args::AccessArgs,
+    delivery::{self, Access, AccessError, Authorized, DeliveryError},
+};
+use fleetmark_proto::{
+    control::{AuditEntry, Created, KnownAgent, KnownToken, NewToken},
+    convert::{self, ReadRun},
+    id::HostId,
+    invalid::Invalid,
+    limits,
+    token::TokenId,
+    v1::{
+        AgentsRequest, AgentsResponse, KeptRun, RevokeAgentRequest, RevokeTokenRequest, Revoked,
+        TokensRequest, TokensResponse, control_client::ControlClient, query_client::QueryClient,
+    },
+};
+use jiff::Timestamp;
+use tokio::time::timeout;
+use tonic::{Code, Status};
+use url::Url;
+
+use crate::store::StoredRun;
+
+/// A collector that cannot be asked, or did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// What it is to be believed by, or to be shown, cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// It cannot be reached or believed, or answers with an error.
+    #[error(transparent)]
+    Collector(#[from] DeliveryError),
+    /// It does not allow this to whoever asks.
+    #[error(
+        "the collector at {url} does not allow this: {message}; show it a token with --bearer-token-file, or a certificate \
+         with --tls-cert and --tls-key, or ask over its own socket with --server unix:PATH"
+    )]
+    NotAllowed {
+        /// Where it was asked.
+        url: Url,
+        /// What it said.
+        message: String,
+    },
+    /// It does not have what this is about.
+    #[error("{0}")]
+    Unknown(String),
+    /// It does not know the question.
+    #[error("the collector at {url} cannot be asked this; upgrade it")]
+    Older {
+        /// Where it was asked.
+        url: Url,
+    },
+    /// Its answer is none that this version knows.
+    #[error("the collector at {url} answers what cannot be read; upgrade this program")]
+    Answer {
+        /// Where it was asked.
+        url: Url,
+        /// What is wrong with the answer.
+        source: Box<Invalid>,
+    },
+}
+
+impl RemoteError {
+    /// Whether what was typed cannot be done, whatever answers.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        use DeliveryError::{NeedsInsecure, NobodyBelieved};
+        match self {
+            Self::Access(_) => true,
+            Self::Collector(error) => matches!(error, NeedsInsecure { .. } | NobodyBelieved { .. }),
+            _ => false,
+        }
+    }
+}
+
+/// A collector at the other end of a connection.
+#[derive(Debug)]
+pub struct Remote {
+    url: Url,
+    channel: Authorized,
+}
+
+impl Remote {
+    /// Connects to a collector.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be reached or believed, or what it is to be shown cannot be read.
+    pub async fn connect(url: Url, access: &AccessArgs) -> Result<Self, RemoteError> {
+        let access = Access::read(access)?;
+        let channel = delivery::connect(&url, &access).await?;
+        Ok(Self { url, channel })
+    }
+
+    /// The runs that ended at `since` or later, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If the collector does not answer, or not to the end.
+    pub async fn runs(&self, since: Option<Timestamp>) -> Result<Vec<StoredRun>, RemoteError> {
+        let mut client = QueryClient::new(self.channel.clone());
+        let mut answer = self.wait(client.runs(convert::runs_request(since))).await?;
+        let mut runs = Vec::new();
+        while let Some(run) = self.wait(answer.get_mut().message()).await? {
+            runs.push(self.read(run)?);
+        }
+        Ok(runs)
+    }
+
+    /// All tokens, newest first.
+    ///
+    /// # Errors
+    ///
+    /// If the collector does not answer.
+    pub async fn tokens(&self) -> Result<Vec<KnownToken>, RemoteError> {
+        let mut client =
+            ControlClient::new(self.channel.clone()).max_decoding_message_size(limits::LIST_BYTES);
+        let TokensResponse { tokens } =
+            self.wait(client.tokens(TokensRequest {})).await?.into_inner();
+        tokens.into_iter().map(|token| self.readable(KnownToken::from_wire(token))).collect()
+    }
+
+    /// All hosts that joined, by their ids.
+    ///
+    /// # Errors
+    ///
+    /// If the collector does not answer.
+    pub async fn agents(&self) -> Result<Vec<KnownAgent>, RemoteError> {
+        let mut client =
+            ControlClient::new(self.channel.clone()).max_decoding_message_size(limits::LIST_BYTES);
+        let AgentsResponse { agents } =
+            self.wait(client.agents(AgentsRequest {})).await?.into_inner();
+        agents.into_iter().map(|agent| self.readable(KnownAgent::from_wire(agent))).collect()
+    }
+
+    /// The audit trail from then on, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If the collector does not answer, or not to the end.
+    pub async fn audit(&self, since: Option<Timestamp>) -> Result<Vec<AuditEntry>, RemoteError> {
+        let mut client = ControlClient::new(self.channel.clone());
+        let mut answer = self.wait(client.audit(convert::audit_request(since))).await?;
+        let mut entries = Vec::new();
+        while let Some(entry) = self.wait(answer.get_mut().message()).await? {
+            entries.push(self.readable(AuditEntry::from_wire(entry))?);
+        }
+        Ok(entries)
+    }
+
+    /// Has a token made.
+    ///
+    /// # Errors
+    ///
+    /// If the collector does not answer, or refuses.
+    pub async fn create_token(&self, asked: NewToken) -> Result<Created, RemoteError> {
+        let mut client = ControlClient::new(self.channel.clone());
+        let created = self.wait(client.create_token(asked.into_wire())).await?.into_inner();
+        self.readable(Created::from_wire(created))
+    }
+
+    /// Has a token revoked, and tells whether this did it.
+    ///
+    /// # Errors
+    ///
+    /// If the collector does not answer, or knows no such token.
+    pub async fn revoke_token(&self, id: &TokenId) -> Result<bool, RemoteError> {
+        let mut client = ControlClient::new(self.channel.clone());
+        let request = RevokeTokenRequest { id: id.to_string() };
+        let Revoked { changed } = self.wait(client.revoke_token(request)).await?.into_inner();
+        Ok(changed)
+    }
+
+    /// Has a host revoked, and tells whether this did it.
+    ///
+    /// # Errors
+    ///
+    /// If the collector does not answer, or knows no such host.
+    pub async fn revoke_agent(&self, host: &HostId) -> Result<bool, RemoteError> {
+        let mut client = ControlClient::new(self.channel.clone());
+        let request = RevokeAgentRequest { host_id: host.to_string() };
+        let Revoked { changed } = self.wait(client.revoke_agent(request)).await?.into_inner();
+        Ok(changed)
+    }
+
+    fn read(&self, run: KeptRun) -> Result<StoredRun, RemoteError> {
+        let ReadRun { report, received_at, sent_at } = self.readable(convert::read_run(run))?;
+        Ok(StoredRun { report, received_at, sent_at })
+    }
+
+    fn readable<T>(&self, read: Result<T, Invalid>) -> Result<T, RemoteError> {
+        let answer =
+            |invalid| RemoteError::Answer { url: self.url.clone(), source: Box::new(invalid) };
+        read.map_err(answer)
+    }
+
+    /// Waits for the next part of an answer.
+    async fn wait<T>(
+        &self,
+        part: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, RemoteError> {
+        let patience = limits::READ_PAUSE;
+        let url = || self.url.to_string();
+        let part = timeout(patience, part).await;
+        let part = part.map_err(|_| DeliveryError::TooSlow { url: url(), patience })?;
+        part.map_err(|status| match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied => RemoteError::NotAllowed {
+                url: self.url.clone(),
+                message: delivery::plain(status.message()),
+            },
+            Code::NotFound => RemoteError::Unknown(delivery::plain(status.message())),
+            Code::Unimplemented => RemoteError::Older { url: self.url.clone() },
+            _ => DeliveryError::of_call(url(), &status, patience).into(),
+        })
+    }
+}

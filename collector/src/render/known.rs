@@ -1,0 +1,167 @@
+//! How tokens, hosts that joined and the audit trail look.
+
+use std::collections::BTreeMap;
+
+use fleetmark_proto::{
+    control::{AuditEntry, Created, KnownToken},
+    shell::{
+        grid::{Align, Grid},
+        output::Format,
+    },
+};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::{RenderError, json, listed, table::time};
+use crate::view::{AgentRow, Revocation, TokenRow};
+
+/// The tokens that were made.
+///
+/// # Errors
+///
+/// If the form refuses a value.
+pub fn tokens(rows: &[TokenRow], format: Format) -> Result<String, RenderError> {
+    let columns = [
+        ("id", Align::Left),
+        ("role", Align::Left),
+        ("state", Align::Left),
+        ("used", Align::Right),
+        ("uses", Align::Right),
+        ("created_at", Align::Left),
+        ("ends_at", Align::Left),
+        ("replace_host", Align::Left),
+        ("network", Align::Left),
+        ("labels", Align::Left),
+        ("note", Align::Left),
+    ];
+    let lines = rows.iter().map(|TokenRow { token, state }| {
+        vec![
+            token.id.to_string(),
+            token.role.to_string(),
+            state.as_str().to_owned(),
+            token.used.to_string(),
+            token.uses.to_string(),
+            time(token.created_at),
+            time(token.ends_at),
+            token.replace_host.as_ref().map(ToString::to_string).unwrap_or_default(),
+            token.network.map(|network| network.to_string()).unwrap_or_default(),
+            words(&token.labels),
+            token.note.clone(),
+        ]
+    });
+    listed(rows, &grid(columns, lines), format)
+}
+
+/// A token that was just made. As a table it is the token alone, to be piped on.
+///
+/// # Errors
+///
+/// If the form refuses a value.
+pub fn created(created: &Created, format: Format) -> Result<Zeroizing<String>, RenderError> {
+    /// What is printed of it.
+    #[derive(Serialize)]
+    struct Document<'a> {
+        token: &'a str,
+        #[serde(flatten)]
+        known: &'a KnownToken,
+    }
+    let Created { token, known } = created;
+    if format == Format::Table {
+        return Ok(Zeroizing::new(format!("{}\n", token.as_str())));
+    }
+    let columns = [
+        ("token", Align::Left),
+        ("id", Align::Left),
+        ("role", Align::Left),
+        ("ends_at", Align::Left),
+    ];
+    let line =
+        vec![token.to_string(), known.id.to_string(), known.role.to_string(), time(known.ends_at)];
+    let document = Document { token, known };
+    listed(&document, &grid(columns, [line].into_iter()), format).map(Zeroizing::new)
+}
+
+/// The hosts that joined.
+///
+/// # Errors
+///
+/// If the form refuses a value.
+pub fn agents(rows: &[AgentRow], format: Format) -> Result<String, RenderError> {
+    let columns = [
+        ("host_id", Align::Left),
+        ("host_name", Align::Left),
+        ("state", Align::Left),
+        ("enrolled_at", Align::Left),
+        ("address", Align::Left),
+        ("token_id", Align::Left),
+        ("renewed_at", Align::Left),
+        ("ends_at", Align::Left),
+        ("labels", Align::Left),
+    ];
+    let lines = rows.iter().map(|AgentRow { agent, state }| {
+        vec![
+            agent.host_id.to_string(),
+            agent.host_name.clone(),
+            state.as_str().to_owned(),
+            time(agent.enrolled_at),
+            agent.address.clone(),
+            agent.token_id.to_string(),
+            time(agent.renewed_at),
+            time(agent.ends_at),
+            words(&agent.labels),
+        ]
+    });
+    listed(rows, &grid(columns, lines), format)
+}
+
+/// What was done and refused.
+///
+/// # Errors
+///
+/// If the form refuses a value.
+pub fn audit(entries: &[AuditEntry], format: Format) -> Result<String, RenderError> {
+    let columns = [
+        ("at", Align::Left),
+        ("event", Align::Left),
+        ("who", Align::Left),
+        ("address", Align::Left),
+        ("detail", Align::Left),
+    ];
+    let lines = entries.iter().map(|AuditEntry { at, event, who, address, detail }| {
+        vec![time(*at), event.to_string(), who.clone(), address.clone(), detail.clone()]
+    });
+    listed(entries, &grid(columns, lines), format)
+}
+
+/// What came of revoking something.
+///
+/// # Errors
+///
+/// If the form refuses a value.
+pub fn revocation(revocation: &Revocation, format: Format) -> Result<String, RenderError> {
+    let Revocation { what, id, changed } = revocation;
+    match format {
+        Format::Json => json(revocation),
+        Format::Table => Ok(match changed {
+            true => format!("{what} {id} is revoked\n"),
+            false => format!("{what} {id} was revoked before\n"),
+        }),
+        Format::Csv | Format::Markdown => {
+            let columns = [("what", Align::Left), ("id", Align::Left), ("changed", Align::Left)];
+            let line = vec![(*what).to_owned(), id.clone(), changed.to_string()];
+            listed(revocation, &grid(columns, [line].into_iter()), format)
+        }
+    }
+}
+
+fn grid<const COLUMNS: usize>(
+    columns: [(&'static str, Align); COLUMNS],
+    rows: impl Iterator<Item = Vec<String>>,
+) -> Grid {
+    Grid { title: String::new(), columns: columns.to_vec(), rows: rows.collect() }
+}
+
+fn words(labels: &BTreeMap<String, String>) -> String {
+    let words: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    words.join(" ")
+}

@@ -1,0 +1,355 @@
+//! Finds out who calls, and lets nobody call what is not for them. It comes before everything else: of a call that is refused,
+//! nothing is read.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use fleetmark_proto::{
+    role::{Role, Subject},
+    secret::Secret,
+    token::BearerToken,
+};
+use http::{HeaderMap, header::AUTHORIZATION};
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service};
+
+use super::{
+    arrival::{Arrival, Shown},
+    connections::Peer,
+    rights::{self, Call, Right},
+    standing::Standings,
+    trail::Trail,
+};
+use crate::{
+    clock::Clock,
+    identity::{Address, Caller, Certificate, Credential, Denied, Who},
+    ingest::Tally,
+    registry::{AuditEntry, Event, Refused, Standing},
+    seldom::{Seldom, lately},
+};
+
+/// Who is trusted for the place from where it calls alone. A Unix socket always is: who can open it can open the store.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Trust {
+    /// Callers on this host are agents and readers.
+    pub loopback: bool,
+    /// Callers on any host are.
+    pub network: bool,
+}
+
+impl Trust {
+    fn roles(self, address: Address) -> &'static [Role] {
+        match address {
+            Address::Unix => &[Role::Agent, Role::Reader, Role::Operator],
+            Address::Ip(ip) if self.network || self.loopback && ip.is_loopback() => {
+                &[Role::Agent, Role::Reader]
+            }
+            Address::Ip(_) | Address::Here => &[],
+        }
+    }
+}
+
+/// What decides of each call.
+pub(super) struct Policy {
+    pub(super) trust: Trust,
+    pub(super) clock: Clock,
+    /// Without, nobody has credentials.
+    pub(super) standings: Option<Arc<Standings>>,
+    pub(super) trail: Option<Trail>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) said: Said,
+}
+
+/// What is said of calls that are refused.
+#[derive(Default)]
+pub(super) struct Said {
+    without: Seldom,
+    token: Seldom,
+    certificate: Seldom,
+    host: Seldom,
+    role: Seldom,
+    unknown: Seldom,
+}
+
+/// A call that is refused, and who made it as far as its credentials tell.
+struct Refusal {
+    claimed: Option<Subject>,
+    denied: Denied,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self { claimed: None, denied }
+    }
+}
+
+impl Policy {
+    /// Who makes this call, if it may.
+    fn judge(
+        &self,
+        call: &Call,
+        arrival: &Arrival,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Refusal> {
+        let address = arrival.address;
+        let known = self.known(arrival, headers);
+        let Right::Only(allowed) = call.right else {
+            // Whoever may make it may do so with credentials that do not count any more.
+            let who = match known {
+                Ok(Some((subject, credential))) => Who::Known(subject, credential),
+                Ok(None) if !self.trust.roles(address).is_empty() => Who::Near,
+                Ok(None) | Err(_) => Who::Nobody,
+            };
+            return Ok(Caller { who, address });
+        };
+        match known? {
+            Some((subject, credential)) if allowed.contains(&subject.role) => {
+                Ok(Caller { who: Who::Known(subject, credential), address })
+            }
+            Some((who, _)) => {
+                let denied = Denied::Role {
+                    who: who.clone(),
+                    call: call.to_string(),
+                    allowed: call.right.to_string(),
+                };
+                Err(Refusal { claimed: Some(who), denied })
+            }
+            None if self.trust.roles(address).iter().any(|role| allowed.contains(role)) => {
+                Ok(Caller { who: Who::Near, address })
+            }
+            None => Err(Denied::NoCredentials.into()),
+        }
+    }
+
+    /// Who somebody is by its credentials, if it has any. A token is for this call, so it comes before the certificate.
+    fn known(
+        &self,
+        arrival: &Arrival,
+        headers: &HeaderMap,
+    ) -> Result<Option<(Subject, Credential)>, Refusal> {
+        if let Some(header) = headers.get(AUTHORIZATION) {
+            let token = bearer(header.as_bytes())?;
+            return self.by_token(&token.secret, arrival.address).map(Some);
+        }
+        match &arrival.shown {
+            Shown::Nothing => Ok(None),
+            Shown::Nobody(why) => Err(Denied::Nobody(why.clone()).into()),
+            Shown::Certificate(subject, certificate) => {
+                match self.check_certificate(subject, certificate) {
+                    Ok(()) => {
+                        let credential = Credential::Certificate(certificate.clone());
+                        Ok(Some((subject.clone(), credential)))
+                    }
+                    Err(denied) => Err(Refusal { claimed: Some(subject.clone()), denied }),
+                }
+            }
+        }
+    }
+
+    fn by_token(
+        &self,
+        secret: &Secret,
+        address: Address,
+    ) -> Result<(Subject, Credential), Refusal> {
+        let digest = secret.digest();
+        let Some(found) = self.look(|standing| standing.bearers.get(&digest).cloned())? else {
+            return Err(Denied::UnknownToken.into());
+        };
+        let name = found.id.as_str().parse().map_err(|_| Denied::UnknownToken)?;
+        let subject = Subject { role: found.role, name };
+        let refused = |denied| Err(Refusal { claimed: Some(subject.clone()), denied });
+        if self.clock.now() > found.ends_at {
+            return refused(Denied::TokenEnded(found.ends_at));
+        }
+        let inside = match (found.network, address) {
+            (None, _) => true,
+            (Some(network), Address::Ip(address)) => network.contains(address),
+            (Some(_), Address::Unix | Address::Here) => false,
+        };
+        if !inside {
+            return refused(Denied::OtherNetwork(address));
+        }
+        Ok((subject, Credential::Token(found.id)))
+    }
+
+    /// Whether a certificate counts now, whatever was so when the connection was made.
+    fn check_certificate(&self, subject: &Subject, shown: &Certificate) -> Result<(), Denied> {
+        let Certificate { key, begins_at, ends_at, is_ours } = shown;
+        let now = self.clock.now();
+        if now < *begins_at {
+            return Err(Denied::NotYet(*begins_at));
+        }
+        if now > *ends_at {
+            return Err(Denied::Ended(*ends_at));
+        }
+        if subject.role != Role::Agent {
+            return Ok(());
+        }
+        let host = &subject.name;
+        match self.look(|standing| standing.agents.get(host).copied())? {
+            Some(agent) if agent.is_revoked => Err(Refused::RevokedHost(host.clone()).into()),
+            Some(agent) if *is_ours && agent.key != *key => {
+                Err(Refused::Replaced(host.clone()).into())
+            }
+            None if *is_ours => Err(Refused::UnknownHost(host.clone()).into()),
+            // What others' authorities say of a host is not in this registry.
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether somebody who was let in would be let in now.
+    fn check_again(&self, caller: &Caller) -> Result<(), Denied> {
+        let Who::Known(subject, credential) = &caller.who else { return Ok(()) };
+        let id = match credential {
+            Credential::Certificate(shown) => return self.check_certificate(subject, shown),
+            Credential::Token(id) => id,
+        };
+        let ends_at = self.look(|standing| {
+            let mut bearers = standing.bearers.values();
+            bearers.find(|found| found.id == *id).map(|found| found.ends_at)
+        })?;
+        match ends_at {
+            Some(ends_at) if self.clock.now() > ends_at => Err(Denied::TokenEnded(ends_at)),
+            Some(_) => Ok(()),
+            None => Err(Denied::UnknownToken),
+        }
+    }
+
+    /// Looks something up in what is known of who may do what.
+    fn look<T: Default>(&self, up: impl FnOnce(&Standing) -> T) -> Result<T, Denied> {
+        match &self.standings {
+            None => Ok(T::default()),
+            Some(standings) => standings.look(up).ok_or(Denied::CannotTell),
+        }
+    }
+
+    /// Counts a call that is refused, tells of it, and makes its answer.
+    fn refuse(&self, call: &Call, address: Address, refusal: &Refusal) -> Status {
+        let Refusal { claimed, denied } = refusal;
+        self.tally.denied();
+        let kind = match denied {
+            Denied::NoCredentials => &self.said.without,
+            Denied::NoToken(_)
+            | Denied::UnknownToken
+            | Denied::TokenEnded(_)
+            | Denied::OtherNetwork(_) => &self.said.token,
+            Denied::Nobody(_) | Denied::NotYet(_) | Denied::Ended(_) => &self.said.certificate,
+            Denied::Host(_) => &self.said.host,
+            Denied::Role { .. } => &self.said.role,
+            Denied::CannotTell => &self.said.unknown,
+        };
+        let who = claimed.as_ref().map(ToString::to_string).unwrap_or_default();
+        kind.happened(|times| {
+            let who = if who.is_empty() { "somebody" } else { &who };
+            tracing::warn!("refused {who} at {address}: {call}: {denied}{}", lately(times));
+        });
+        // It is no refusal but a fault of ours, and could not be written either.
+        if let Some(trail) = &self.trail
+            && *denied != Denied::CannotTell
+        {
+            trail.write(address, || AuditEntry {
+                at: self.clock.now(),
+                event: Event::Refused,
+                who,
+                address: address.to_string(),
+                detail: format!("{call}: {denied}"),
+            });
+        }
+        denied.into()
+    }
+}
+
+/// The token of a header.
+fn bearer(header: &[u8]) -> Result<BearerToken, Denied> {
+    let wrong = |what: &str| Denied::NoToken(what.to_owned());
+    let text = str::from_utf8(header).map_err(|_| wrong("it is not text"))?;
+    let (scheme, token) = text.split_once(' ').ok_or_else(|| wrong("it has no scheme"))?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(wrong("it has another scheme"));
+    }
+    token.parse().map_err(|error: fleetmark_proto::token::TokenError| wrong(&error.to_string()))
+}
+
+/// Lets whoever answers at length ask whether the caller may still have it.
+#[derive(Clone)]
+pub(crate) struct Leave {
+    policy: Arc<Policy>,
+    caller: Caller,
+}
+
+impl Leave {
+    /// Whether the caller would be let in now: it may have been revoked, or have ended.
+    pub(crate) fn check(&self) -> Result<(), Denied> {
+        self.policy.check_again(&self.caller)
+    }
+}
+
+/// Puts the guard before all services.
+#[derive(Clone)]
+pub(super) struct Guard(pub(super) Arc<Policy>);
+
+impl<S> Layer<S> for Guard {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { inner, policy: Arc::clone(&self.0) }
+    }
+}
+
+/// Services behind the guard. Whatever reaches them has a [`Caller`] among its extensions.
+#[derive(Clone)]
+pub(super) struct Guarded<S> {
+    inner: S,
+    policy: Arc<Policy>,
+}
+
+impl<S> Service<http::Request<Body>> for Guarded<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let call = rights::of(request.uri().path());
+        let nowhere = Arrival { address: Address::Here, shown: Shown::Nothing };
+        let peer = request.extensions().get::<Peer>();
+        let arrival = peer.map_or(&nowhere, Peer::arrival);
+        match self.policy.judge(call, arrival, request.headers()) {
+            Ok(caller) => {
+                let policy = Arc::clone(&self.policy);
+                request.extensions_mut().insert(Leave { policy, caller: caller.clone() });
+                request.extensions_mut().insert(caller);
+            }
+            Err(refusal) => {
+                let status = self.policy.refuse(call, arrival.address, &refusal);
+                return Box::pin(std::future::ready(Ok(status.into_http())));
+            }
+        }
+        // Nobody behind it needs them, and what is not handed on is not shown.
+        request.headers_mut().remove(AUTHORIZATION);
+        let answer = self.inner.call(request);
+        let standings = call.changes.then(|| self.policy.standings.clone()).flatten();
+        let Some(standings) = standings else { return Box::pin(answer) };
+        Box::pin(async move {
+            let answer = answer.await?;
+            // Whoever hears that something has changed finds it so.
+            if Status::from_header_map(answer.headers())
+                .is_none_or(|status| status.code() == Code::Ok)
+            {
+                standings.refresh().await;
+            }
+            Ok(answer)
+        })
+    }
+}

@@ -1,0 +1,81 @@
+//! Who may call what. The table in ARCHITECTURE.md is this one.
+
+use std::fmt;
+
+use fleetmark_proto::role::Role::{self, Agent, Operator, Reader};
+
+/// A call that the server knows.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) path: &'static str,
+    pub(super) right: Right,
+    /// Whether it changes who may do what.
+    pub(super) changes: bool,
+}
+
+/// Who may make a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Right {
+    /// Anybody, known or not.
+    Everybody,
+    /// Who has one of these roles.
+    Only(&'static [Role]),
+}
+
+const READERS: Right = Right::Only(&[Reader, Operator]);
+const OPERATORS: Right = Right::Only(&[Operator]);
+
+const fn call(path: &'static str, right: Right) -> Call {
+    Call { path, right, changes: false }
+}
+
+const fn change(path: &'static str, right: Right) -> Call {
+    Call { path, right, changes: true }
+}
+
+pub(super) static CALLS: [Call; 14] = [
+    call("/grpc.health.v1.Health/Check", Right::Everybody),
+    call("/grpc.health.v1.Health/Watch", Right::Everybody),
+    change("/fleetmark.v1.Enrollment/Enroll", Right::Everybody),
+    change("/fleetmark.v1.Enrollment/Renew", Right::Everybody),
+    call("/fleetmark.v1.Ingest/Submit", Right::Only(&[Agent])),
+    call("/fleetmark.v1.Query/Runs", READERS),
+    call("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", READERS),
+    call("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", READERS),
+    change("/fleetmark.v1.Control/CreateToken", OPERATORS),
+    call("/fleetmark.v1.Control/Tokens", OPERATORS),
+    change("/fleetmark.v1.Control/RevokeToken", OPERATORS),
+    call("/fleetmark.v1.Control/Agents", OPERATORS),
+    change("/fleetmark.v1.Control/RevokeAgent", OPERATORS),
+    call("/fleetmark.v1.Control/Audit", OPERATORS),
+];
+
+/// What is asked of whoever calls something that is not in the table.
+static UNKNOWN: Call = call("an unknown call", OPERATORS);
+
+/// What is known of a call with this path.
+pub(super) fn of(path: &str) -> &'static Call {
+    CALLS.iter().find(|call| call.path == path).unwrap_or(&UNKNOWN)
+}
+
+impl fmt::Display for Call {
+    /// Service and method, such as `Ingest/Submit`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.path.rsplit('.').next().unwrap_or(self.path))
+    }
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everybody => f.write_str("everybody"),
+            Self::Only(roles) => {
+                for (place, role) in roles.iter().enumerate() {
+                    let before = if place == 0 { "" } else { " or " };
+                    write!(f, "{before}{role}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}

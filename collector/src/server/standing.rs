@@ -1,0 +1,86 @@
+//! Who may do what, as it was read from the store last. It is read again and again, as others change it too.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use fleetmark_proto::limits;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use crate::{
+    registry::{Registry, Standing},
+    seldom::{Seldom, lately},
+    store::StoreError,
+};
+
+/// Holds what was read.
+pub(super) struct Standings {
+    registry: Arc<dyn Registry>,
+    held: ArcSwap<Held>,
+    reading: Mutex<()>,
+    begun: AtomicU64,
+    failing: Seldom,
+}
+
+/// What was read, and when.
+struct Held {
+    standing: Standing,
+    read_at: Instant,
+}
+
+impl Standings {
+    /// Reads it for the first time.
+    pub(super) async fn read(registry: Arc<dyn Registry>) -> Result<Arc<Self>, StoreError> {
+        let read_at = Instant::now();
+        let standing = registry.standing().await?;
+        Ok(Arc::new(Self {
+            registry,
+            held: ArcSwap::from_pointee(Held { standing, read_at }),
+            reading: Mutex::new(()),
+            begun: AtomicU64::new(0),
+            failing: Seldom::default(),
+        }))
+    }
+
+    /// Looks up what was read last; `None` if that is so old that it may be wrong.
+    pub(super) fn look<T>(&self, up: impl FnOnce(&Standing) -> T) -> Option<T> {
+        let held = self.held.load();
+        (held.read_at.elapsed() < limits::STANDING_AGE).then(|| up(&held.standing))
+    }
+
+    /// Reads it again, for as long as it is let.
+    pub(super) async fn keep(self: Arc<Self>, every: Duration) {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.refresh().await;
+        }
+    }
+
+    /// Returns when it was read later than now. Many who want that at once share a reading.
+    pub(super) async fn refresh(&self) {
+        let begun_before = self.begun.load(Ordering::Acquire);
+        let _reading = self.reading.lock().await;
+        if self.begun.load(Ordering::Acquire) > begun_before {
+            return;
+        }
+        self.begun.fetch_add(1, Ordering::AcqRel);
+        let read_at = Instant::now();
+        match self.registry.standing().await {
+            Ok(standing) => self.held.store(Arc::new(Held { standing, read_at })),
+            Err(error) => self.failing.happened(|times| {
+                let error = fleetmark_proto::shell::one_line(&error);
+                tracing::error!("cannot read who may do what: {error}{}", lately(times));
+            }),
+        }
+    }
+}

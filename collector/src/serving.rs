@@ -1,0 +1,158 @@
+//! The command `serve`: what is listened on, over which certificates, and who is trusted.
+
+use std::{io, net::SocketAddr, path::Path, sync::Arc};
+
+use fleetmark_agent::{args::GlobalArgs, command::Stopped};
+use fleetmark_proto::shell::{Exit, one_line};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    args::ServeArgs,
+    authority::Authority,
+    clock::Clock,
+    server::{
+        self, Bounds, Listeners, ServeError, Served, Setup, Socket, Tls, TlsError, TlsFiles, Trust,
+    },
+    setup,
+    store::{self, Mode},
+};
+
+/// How the server lets in, as it follows from what was typed and from what `init` made.
+struct Door {
+    clock: Clock,
+    tls: Option<Arc<Tls>>,
+    authority: Option<Arc<Authority>>,
+    trust: Trust,
+}
+
+pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<Exit, Stopped> {
+    let door = Door::new(&arguments, &global.state_dir)?;
+    if door.tls.is_none() {
+        for address in &arguments.listen {
+            server::check_listen(*address, arguments.insecure)
+                .map_err(|error| Stopped::usage(&error))?;
+        }
+    }
+    // Who reads the log, or the disk that it is on, may be slow; agents do not wait for that.
+    let (log, _written_to_the_end) = tracing_appender::non_blocking(io::stderr());
+    tracing_subscriber::fmt().with_writer(log).with_ansi(false).with_target(false).init();
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut listeners = Listeners::default();
+    for address in &arguments.listen {
+        listeners.network.push(server::bind(*address)?);
+    }
+    let (opened, registry) = store::open_both(&arguments.store.store, Mode::Write).await?;
+    let place = place(&listeners, door.tls.is_some())?;
+    let socket = socket(&arguments, door.authority.is_some(), &global.state_dir);
+    tracing::info!("listening on {place}, storing in {}", arguments.store.store);
+    listeners.socket = match socket {
+        Ok(socket) => socket,
+        // Nobody asked for it, so it may be missing.
+        Err(error) if arguments.socket.is_none() => {
+            tracing::warn!("no Unix socket: {}", one_line(&error));
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    door.warn(&arguments);
+    let shutdown = async {
+        let which = tokio::select! {
+            _ = terminated.recv() => "SIGTERM",
+            _ = interrupted.recv() => "SIGINT",
+        };
+        tracing::info!("{which}: finishing what was accepted");
+    };
+    let Door { clock, tls, authority, trust } = door;
+    let bounds = Bounds::default().with_open_files(server::raise_open_files());
+    let registry = Some(registry);
+    let endpoint = arguments.endpoint;
+    let setup = Setup { bounds, clock, trust, tls, authority, registry, endpoint };
+    let served = server::serve_as(setup, listeners, opened, shutdown).await?;
+    conclude(&served);
+    Ok(Exit::Success)
+}
+
+impl Door {
+    fn new(arguments: &ServeArgs, state_dir: &Path) -> Result<Self, Stopped> {
+        let clock = Clock::system();
+        let folder = Some(setup::authority_folder(state_dir)).filter(|it| Authority::is_in(it));
+        let server = arguments.tls_cert.clone().zip(arguments.tls_key.clone());
+        let others = arguments.tls_ca.clone();
+        let asks_who = folder.is_some() || server.is_some();
+        if others.is_some() && !asks_who {
+            return Err(Stopped::usage(&TlsError::None));
+        }
+        let trust = Trust {
+            loopback: !asks_who || arguments.trust_loopback,
+            network: !asks_who && arguments.insecure,
+        };
+        let authority = folder.as_deref().map(Authority::load).transpose()?.map(Arc::new);
+        if asks_who {
+            keep_memory_private();
+        }
+        let files = TlsFiles { authority: folder, server, others };
+        let tls = match asks_who && !arguments.insecure {
+            true => Some(Arc::new(Tls::open(files, clock.clone())?)),
+            false => None,
+        };
+        Ok(Self { clock, tls, authority, trust })
+    }
+
+    /// Says what may be a surprise.
+    fn warn(&self, arguments: &ServeArgs) {
+        if self.tls.is_none() && arguments.insecure {
+            tracing::warn!("this is plaintext: reports and tokens can be read on their way");
+        }
+        if self.authority.is_some() && arguments.tls_cert.is_some() {
+            tracing::warn!(
+                "hosts that join with a token expect the certificate of this collector's own authority, \
+                 which --tls-cert replaces"
+            );
+        }
+        if let Some(authority) = &self.authority {
+            tracing::info!("callers need credentials; the authority's pin is {}", authority.pin());
+        }
+    }
+}
+
+/// Keys and tokens are in this process' memory: no core dump of it is written, and no other process of its user reads it.
+fn keep_memory_private() {
+    // Where that is not allowed, it stays as it was.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
+/// Where the server listens, for its log.
+fn place(listeners: &Listeners, over_tls: bool) -> Result<String, io::Error> {
+    let addresses = listeners.network.iter().map(|listener| listener.local_addr());
+    let addresses: Vec<SocketAddr> = addresses.collect::<Result<_, _>>()?;
+    let addresses = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    Ok(addresses + if over_tls { ", over TLS" } else { "" })
+}
+
+/// The Unix socket, if there is to be one.
+fn socket(
+    arguments: &ServeArgs,
+    is_set_up: bool,
+    state_dir: &Path,
+) -> Result<Option<Socket>, ServeError> {
+    let own = || is_set_up.then(|| setup::socket_path(state_dir));
+    arguments.socket.clone().or_else(own).map(|path| server::bind_socket(&path)).transpose()
+}
+
+fn conclude(served: &Served) {
+    let reports = served.tally.words();
+    let mut calls = format!("calls refused: {}", served.tally.calls_refused());
+    if served.tally.calls_denied() > 0 {
+        calls = format!("{calls}; calls without leave: {}", served.tally.calls_denied());
+    }
+    match served.cut_off {
+        0 => tracing::info!("stopped; reports: {reports}; {calls}"),
+        cut_off => {
+            tracing::warn!("stopped, and cut off {cut_off} calls; reports: {reports}; {calls}");
+        }
+    }
+}

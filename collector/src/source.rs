@@ -1,0 +1,106 @@
+//! Where a command reads: beside the store, or over the wire. What it says is the same.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::{
+    args::SourceArgs,
+    registry::{AuditEntry, KnownAgent, KnownToken, Registry},
+    remote::{Remote, RemoteError},
+    store::{self, Mode, Store, StoreError, StoredRun},
+};
+
+/// Where a command reads.
+pub enum Source {
+    /// A store on this host.
+    Store(Arc<dyn Store>, Arc<dyn Registry>),
+    /// A collector.
+    Server(Remote),
+}
+
+/// What was to be read cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The collector did, or the way to it.
+    #[error(transparent)]
+    Server(#[from] RemoteError),
+}
+
+impl SourceError {
+    /// Whether what was typed cannot be done, whatever answers.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Server(error) if error.is_usage())
+    }
+}
+
+impl Source {
+    /// Opens the store to read, or connects to the collector.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be opened, or the collector cannot be reached or believed.
+    pub async fn open(arguments: &SourceArgs) -> Result<Self, SourceError> {
+        Ok(match arguments {
+            SourceArgs::Store(url) => {
+                let (store, registry) = store::open_both(url, Mode::Read).await?;
+                Self::Store(store, registry)
+            }
+            SourceArgs::Server(url, access) => {
+                Self::Server(Remote::connect(url.clone(), access).await?)
+            }
+        })
+    }
+
+    /// The runs that ended at `since` or later, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub async fn runs(&self, since: Option<Timestamp>) -> Result<Vec<StoredRun>, SourceError> {
+        Ok(match self {
+            Self::Store(store, _) => store.runs(since).await?,
+            Self::Server(remote) => remote.runs(since).await?,
+        })
+    }
+
+    /// All tokens, newest first.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub async fn tokens(&self) -> Result<Vec<KnownToken>, SourceError> {
+        Ok(match self {
+            Self::Store(_, registry) => registry.tokens().await?,
+            Self::Server(remote) => remote.tokens().await?,
+        })
+    }
+
+    /// All hosts that joined, by their ids.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub async fn agents(&self) -> Result<Vec<KnownAgent>, SourceError> {
+        Ok(match self {
+            Self::Store(_, registry) => registry.agents().await?,
+            Self::Server(remote) => remote.agents().await?,
+        })
+    }
+
+    /// The audit trail from then on, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub async fn audit(&self, since: Option<Timestamp>) -> Result<Vec<AuditEntry>, SourceError> {
+        Ok(match self {
+            Self::Store(_, registry) => registry.audit(since).await?,
+            Self::Server(remote) => remote.audit(since).await?,
+        })
+    }
+}

@@ -1,0 +1,91 @@
+//! Reading commands say the same beside the store and over the wire, and say what to do where they cannot.
+
+use std::net::TcpListener;
+
+use crate::support::{Done, Serving, TINY, agent, collector, command, run};
+
+#[test]
+fn commands_say_the_same_over_the_wire() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("fleet.db").display());
+    let serving = Serving::start(&store);
+    for host in ["host-a", "host-b"] {
+        let mut agent = command(&agent());
+        agent.arg("run").args(TINY).args(["--host-id", host, "--collector", &serving.url]);
+        agent.arg("--state-dir").arg(folder.path().join(host));
+        assert_eq!(run(&mut agent).code, 0);
+    }
+    let asked = |words: &str, format: &str, place: [&str; 2]| {
+        let words = words.split_whitespace();
+        run(command(&collector()).args(words).args(place).args(["--format", format]))
+    };
+    let profile = asked("profiles", "json", ["--store", &store]).json()[0]["id"].clone();
+    let profile = profile.as_str().unwrap();
+    let commands = [
+        ("report --include-suspect", vec!["table", "csv", "markdown"]),
+        ("report --since 2030-01-01T00:00:00Z", vec!["table"]),
+        ("report --since 1960-01-01T00:00:00Z --profile none", vec!["table"]),
+        ("profiles", vec!["table", "json"]),
+        (&format!("profiles diff {profile} {profile}"), vec!["table", "json"]),
+        ("profiles diff none none", vec!["table"]),
+        ("hosts", vec!["table", "json", "csv"]),
+        ("export", vec!["json", "csv", "table"]),
+    ];
+    for (words, formats) in commands {
+        for format in formats {
+            let here = asked(words, format, ["--store", &store]);
+            let there = asked(words, format, ["--server", &serving.url]);
+            assert!(!here.stdout.is_empty() || here.code != 0, "{words}: {here:?}");
+            let said = |done: Done| (done.code, done.stdout, done.stderr);
+            assert_eq!(said(there), said(here), "{words} as {format}");
+        }
+    }
+    let mut views = [["--store", &store], ["--server", &serving.url]]
+        .map(|place| asked("report --include-suspect", "json", place).json());
+    for view in &mut views {
+        view["generated_at"].take();
+        view["filter"]["since"].take();
+    }
+    assert_eq!(views[0], views[1]);
+}
+
+/// What a command says that cannot be done: its code and its line.
+fn refused(words: &[&str], variables: &[(&str, &str)]) -> (i32, String) {
+    let done = run(command(&collector()).args(words).envs(variables.iter().copied()));
+    assert_eq!(done.stdout, "");
+    assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
+    (done.code, done.stderr)
+}
+
+#[test]
+fn what_cannot_be_asked_is_told_in_a_line() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = format!("http://{free}");
+    let cases: [(&[&str], i32, &str); 7] = [
+        (&["--server", &nobody], 1, "no collector answers at http://127.0.0.1:"),
+        (&["--server", "unix:/nonexistent/collector.sock"], 1, "no collector answers at unix:"),
+        (&["--server", "http://collector.example:7600"], 2, "plaintext needs --insecure"),
+        (&["--server", "https://127.0.0.1:7600"], 2, "--tls-ca"),
+        (&["--server", &nobody, "--tls-ca", "/nonexistent/ca.pem"], 2, "cannot read /nonexistent"),
+        (&["--server", &nobody, "--tls-cert", "/nonexistent/cert.pem"], 2, "--tls-key"),
+        (&["--server", &nobody, "--store", "sqlite:x.db"], 2, "cannot be used with"),
+    ];
+    for (words, code, says) in cases {
+        let (found, line) = refused(&[&["hosts"], words].concat(), &[]);
+        assert!(found == code && line.contains(says), "{words:?}: {found} {line}");
+    }
+}
+
+#[test]
+fn what_was_said_closer_at_hand_counts() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = format!("http://{free}");
+    let store = ("FLEETMARK_COLLECTOR_STORE", "sqlite:/nonexistent/store.db");
+    let server = ("FLEETMARK_COLLECTOR_SERVER", nobody.as_str());
+    let (_, line) = refused(&["hosts", "--server", &nobody], &[store]);
+    assert!(line.contains("no collector answers"), "{line}");
+    let (_, line) = refused(&["hosts", "--store", store.1], &[server]);
+    assert!(line.contains("there is no store"), "{line}");
+    let (_, line) = refused(&["hosts"], &[server]);
+    assert!(line.contains("no collector answers"), "{line}");
+}

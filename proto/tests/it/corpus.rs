@@ -1,0 +1,33 @@
+//! What fuzzing started from and what it found, checked as it checks them.
+
+use std::fs;
+
+#[allow(unreachable_pub, reason = "it is a crate of its own where it is fuzzed")]
+#[path = "../../fuzz/src/lib.rs"]
+mod checks;
+
+/// Has every file in the corpus of a target checked.
+fn go_through(target: &str, check: fn(&[u8])) {
+    let folder = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+    let mut files = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        check(&fs::read(entry.unwrap().path()).unwrap());
+        files += 1;
+    }
+    assert!(files > 0, "the corpus of {target} is empty");
+}
+
+#[test]
+fn messages_of_any_bytes_are_read_or_refused() {
+    go_through("wire", checks::wire);
+}
+
+#[test]
+fn reports_with_any_fields_are_read_or_refused() {
+    go_through("conversions", checks::conversions);
+}
+
+#[test]
+fn tokens_of_any_text_are_read_or_refused() {
+    go_through("token", checks::token);
+}
