@@ -24,7 +24,7 @@ pub use error::{DeliveryError, plain};
 pub use event::{Again, Event, words};
 pub use fault::{Fault, Spoken};
 pub use herald::Fate;
-pub use joining::{Joined, join};
+pub use joining::{Joined, Joining};
 pub use keyring::{CLOCKS_APART, Keyring};
 pub use line::{Authorized, connect};
 pub use pace::Pace;

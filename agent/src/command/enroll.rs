@@ -20,7 +20,7 @@ use crate::{
     args::{AccessArgs, EnrollArgs},
     clock::{Clock, whole_seconds},
     credentials::{Credentials, CredentialsError, Folder},
-    delivery::{self, Access, CLOCKS_APART, Event, Joined},
+    delivery::{Access, CLOCKS_APART, DeliveryError, Event, Joined, Joining},
     identity,
 };
 
@@ -56,12 +56,13 @@ pub(super) fn enroll(arguments: &EnrollArgs, state_dir: &Path) -> Result<Exit, S
     let believed = believed(arguments)?;
     // What cannot be kept should not cost the token.
     folder.prepare()?;
-    let outlet = |error: &delivery::DeliveryError| {
+    let outlet = |error: &DeliveryError| {
         tell(format_args!("cannot join yet: {}; trying again", shell::one_line(error)));
     };
     let clock = Clock::of_host();
-    let joining = delivery::join(&token, &host, believed, &clock, arguments.max_time, outlet);
-    let Joined { credentials, ahead } = runtime()?.block_on(joining)?;
+    let within = arguments.max_time;
+    let joining = Joining { token: &token, host: &host, believed, clock: &clock, within };
+    let Joined { credentials, ahead } = runtime()?.block_on(joining.join(outlet))?;
     folder.write(&credentials)?;
     if ahead.abs() > CLOCKS_APART {
         tell(format_args!("warning: {}", Event::ClockOff { ahead }));

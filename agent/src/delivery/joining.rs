@@ -36,75 +36,102 @@ pub struct Joined {
     pub ahead: SignedDuration,
 }
 
-/// Joins the collector that a token names, trying again for as long as this where that may help. `believed` are the authorities of
-/// the collector's certificate where they are not the token's. The outlet hears of the first failure.
-///
-/// # Errors
-///
-/// If the collector is not there, not the one that the token means, or does not let this host in.
-pub async fn join(
-    token: &JoinToken,
-    host: &Host,
-    believed: Option<Access>,
-    clock: &Clock,
-    within: Duration,
-    mut outlet: impl FnMut(&DeliveryError),
-) -> Result<Joined, DeliveryError> {
-    let key = Key::new()?;
-    let pace = Pace::default();
-    let access = match &believed {
-        Some(access) => access.clone(),
-        None => Access { trust: Some(Trust::Pin(token.pin)), ..Access::default() },
-    };
-    let until = Instant::now() + within;
-    let mut backoff = Backoff::unique().within(pace.first_wait, pace.longest_wait);
-    let mut told = false;
-    let issued = loop {
-        let patience = until.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
-        let asked = Join {
-            secret: token.secret.clone(),
-            host_id: host.id.clone(),
-            host_name: host.name.clone(),
-            request: key.request()?,
-        };
-        let way = Way {
-            dialer: &Dialer::network(),
-            url: &token.endpoint,
-            patience: patience.min(pace.connect),
-        };
-        let error = match way.dialer.enroll(way, &access, clock, asked).await {
-            Ok(issued) => break issued,
-            Err(error) => error,
-        };
-        let (code, asked) = error.code();
-        let Next::Retry { asked } = policy::policy(code, asked, 1, 0) else { return Err(error) };
-        let wait = backoff.wait(asked);
-        if Instant::now() + wait >= until {
-            return Err(error);
-        }
-        if !told {
-            outlet(&error);
-            told = true;
-        }
-        time::sleep(wait).await;
-    };
-    let ahead = issued.now.duration_since(clock.now());
-    let what = |what| DeliveryError::NotOurs { url: token.endpoint.to_string(), what };
-    credentials::check(&issued, &key, &host.id).map_err(what)?;
-    let Issued { certificate, authority, labels, .. } = issued;
-    let authority = CertificateDer::from(authority);
-    if certificate::key_digest(&authority) != Some(token.pin) {
-        return Err(what(NotOurs::Signature));
+/// A host that wants to join the collector that a token names.
+#[derive(Debug)]
+pub struct Joining<'a> {
+    /// What lets it in.
+    pub token: &'a JoinToken,
+    /// Who it is.
+    pub host: &'a Host,
+    /// What the collector is believed by, where it is not the authority that the token names.
+    pub believed: Option<Access>,
+    /// What time it is.
+    pub clock: &'a Clock,
+    /// For how long to try, where trying again may help.
+    pub within: Duration,
+}
+
+impl Joining<'_> {
+    /// Joins. The outlet hears of the first failure after which there is another try.
+    ///
+    /// # Errors
+    ///
+    /// If the collector is not there, is not the one that the token means, or does not let this host in.
+    pub async fn join(self, outlet: impl FnMut(&DeliveryError)) -> Result<Joined, DeliveryError> {
+        self.join_by(&Dialer::network(), outlet).await
     }
-    let believed = match believed {
-        Some(access) => access.authorities,
-        None => vec![authority.clone()],
-    };
-    let membership = Membership { host: host.id.clone(), id_source: host.id_source, labels };
-    let certificate = CertificateDer::from(certificate);
-    let endpoint = token.endpoint.clone();
-    let credentials = Credentials { membership, endpoint, key, certificate, authority, believed };
-    Ok(Joined { credentials, ahead })
+
+    /// The same with another way to connect.
+    pub(super) async fn join_by(
+        self,
+        dialer: &Dialer,
+        outlet: impl FnMut(&DeliveryError),
+    ) -> Result<Joined, DeliveryError> {
+        let key = Key::new()?;
+        let issued = self.ask(dialer, &key, outlet).await?;
+        let Self { token, host, believed, clock, within: _ } = self;
+        let ahead = issued.now.duration_since(clock.now());
+        let what = |what| DeliveryError::NotOurs { url: token.endpoint.to_string(), what };
+        credentials::check(&issued, &key, &host.id).map_err(what)?;
+        let Issued { certificate, authority, labels, .. } = issued;
+        let authority = CertificateDer::from(authority);
+        if certificate::key_digest(&authority) != Some(token.pin) {
+            return Err(what(NotOurs::Signature));
+        }
+        let believed = match believed {
+            Some(access) => access.authorities,
+            None => vec![authority.clone()],
+        };
+        let membership = Membership { host: host.id.clone(), id_source: host.id_source, labels };
+        let certificate = CertificateDer::from(certificate);
+        let endpoint = token.endpoint.clone();
+        let credentials =
+            Credentials { membership, endpoint, key, certificate, authority, believed };
+        Ok(Joined { credentials, ahead })
+    }
+
+    /// Asks for a certificate of this key until there is an answer.
+    async fn ask(
+        &self,
+        dialer: &Dialer,
+        key: &Key,
+        mut outlet: impl FnMut(&DeliveryError),
+    ) -> Result<Issued, DeliveryError> {
+        let Self { token, host, believed, clock, within } = self;
+        let pinned = Access { trust: Some(Trust::Pin(token.pin)), ..Access::default() };
+        let access = believed.as_ref().unwrap_or(&pinned);
+        let pace = Pace::default();
+        let mut backoff = Backoff::unique().within(pace.first_wait, pace.longest_wait);
+        // No deadline, if it lies beyond the clock's end.
+        let until = Instant::now().checked_add(*within);
+        let mut told = false;
+        loop {
+            let join = Join {
+                secret: token.secret.clone(),
+                host_id: host.id.clone(),
+                host_name: host.name.clone(),
+                request: key.request()?,
+            };
+            let way = Way { dialer, url: &token.endpoint, patience: pace.connect };
+            let error = match dialer.enroll(way, access, clock, join).await {
+                Ok(issued) => return Ok(issued),
+                Err(error) => error,
+            };
+            let (code, asked) = error.code();
+            let Next::Retry { asked } = policy::policy(code, asked, 1, 0) else {
+                return Err(error);
+            };
+            let wait = backoff.wait(asked);
+            if until.is_some_and(|until| Instant::now() + wait >= until) {
+                return Err(error);
+            }
+            if !told {
+                outlet(&error);
+                told = true;
+            }
+            time::sleep(wait).await;
+        }
+    }
 }
 
 impl Dialer {

@@ -46,7 +46,7 @@ struct Kept {
     /// No try before then, while the certificate counts.
     not_before: Option<Instant>,
     /// Whether it was renewed because it was refused, since it was last accepted.
-    refused: bool,
+    replaced: bool,
 }
 
 /// What came of a look at the certificate.
@@ -79,6 +79,13 @@ pub(super) enum Pressing {
     Reports,
 }
 
+/// Why a certificate is renewed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Cause {
+    Time,
+    Refusal,
+}
+
 /// How a call to renew is made.
 #[derive(Clone, Copy)]
 pub(super) struct Way<'a> {
@@ -105,7 +112,7 @@ impl Keyring {
             ahead: SignedDuration::ZERO,
             backoff: Backoff::unique().within(TRY_AGAIN[0], TRY_AGAIN[1]),
             not_before: None,
-            refused: false,
+            replaced: false,
         });
         Self { named, kept, clock }
     }
@@ -147,38 +154,42 @@ impl Keyring {
         }
         let ends_at = kept.credentials.life().ends_at;
         kept.not_before = Some(Instant::now() + kept.backoff.wait(None));
-        match self.renew(way).await {
+        match self.renew(Cause::Time, way).await {
             Err(error) if counts => Ok(Freshened::Later { ends_at, error }),
             renewed => renewed,
         }
     }
 
-    /// Renews a certificate that was refused, unless it was renewed for that already. Says whether it did.
+    /// Renews a certificate that was refused, unless it is new for that reason already.
     ///
     /// # Errors
     ///
     /// If that fails.
     pub(super) async fn replace(&mut self, way: Way<'_>) -> Result<Freshened, DeliveryError> {
-        match &mut self.kept {
-            Some(kept) if !kept.refused => kept.refused = true,
-            _ => return Ok(Freshened::Fresh),
+        if self.kept.as_ref().is_none_or(|kept| kept.replaced) {
+            return Ok(Freshened::Fresh);
         }
-        self.renew(way).await
+        let renewed = self.renew(Cause::Refusal, way).await?;
+        if let Some(kept) = &mut self.kept {
+            kept.replaced = true;
+        }
+        Ok(renewed)
     }
 
     /// What was shown was accepted.
     pub(super) fn accepted(&mut self) {
         if let Some(kept) = &mut self.kept {
-            kept.refused = false;
+            kept.replaced = false;
         }
     }
 
-    async fn renew(&mut self, way: Way<'_>) -> Result<Freshened, DeliveryError> {
+    async fn renew(&mut self, cause: Cause, way: Way<'_>) -> Result<Freshened, DeliveryError> {
         let named = Access::read(&self.named)?;
         let Some(kept) = &mut self.kept else { return Ok(Freshened::Fresh) };
         // Another process with this state folder may have been here.
         kept.read_again()?;
-        if kept.there(self.clock.now()) < kept.credentials.renew_at() && !kept.refused {
+        let is_due = kept.there(self.clock.now()) >= kept.credentials.renew_at();
+        if cause == Cause::Time && !is_due {
             return Ok(kept.renewed());
         }
         // Nothing is shown: what is asked for is a new one.

@@ -1,5 +1,7 @@
 //! Collectors in memory that answer as a test says, and hear what a courier does. With the clock paused nothing waits.
 
+pub(super) mod secured;
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     convert::Infallible,

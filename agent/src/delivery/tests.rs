@@ -1,6 +1,8 @@
 //! The courier against collectors in memory, by a clock that runs only when all wait.
 
 mod codes;
+mod identity;
+mod joining;
 mod random;
 mod staying;
 
