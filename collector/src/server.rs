@@ -351,11 +351,14 @@ fn control(setup: &Setup) -> Option<ControlServer<ControlService>> {
     Some(ControlServer::new(ControlService::new(registry, issuing, setup.clock.clone())))
 }
 
+/// What every call passes, from the inside out.
+type Layers = Stack<Guard, Stack<Watch, Identity>>;
+
 /// Every server's first layers and services.
 fn router(
     policy: Arc<Policy>,
     health: HealthServer<impl Health>,
-) -> Result<Router<Stack<Guard, Stack<Watch, Identity>>>, ServeError> {
+) -> Result<Router<Layers>, ServeError> {
     let router = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))

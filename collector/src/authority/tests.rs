@@ -171,7 +171,7 @@ fn the_servers_certificate_is_renewed_in_time_with_the_same_names() {
 #[test]
 fn certificates_are_checked_by_the_given_clock() {
     use rustls::time_provider::TimeProvider as _;
-    let clock = Clock::new(|| now());
+    let clock = Clock::new(now);
     let since = Duration::from_secs(1_795_600_800);
     assert_eq!(clock.current_time().map(|time| time.as_secs()), Some(since.as_secs()));
     assert_eq!(Clock::new(|| Timestamp::MIN).current_time(), None::<UnixTime>);
