@@ -42,18 +42,22 @@ pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<E
         listeners.network.push(server::bind(*address)?);
     }
     let (opened, registry) = store::open_both(&arguments.store.store, Mode::Write).await?;
-    let place = place(&listeners, terms.tls.is_some())?;
-    let socket = socket(&arguments, terms.authority.is_some(), &global.state_dir);
-    tracing::info!("listening on {place}, storing in {}", arguments.store.store);
-    listeners.socket = match socket {
-        Ok(socket) => socket,
-        // Nobody asked for it, so it may be missing.
-        Err(error) if arguments.socket.is_none() => {
-            tracing::warn!("no Unix socket: {}", one_line(&error));
-            None
+    let mut place = place(&listeners, terms.tls.is_some())?;
+    let mut no_socket = None;
+    match socket(&arguments, terms.authority.is_some(), &global.state_dir) {
+        Ok(None) => {}
+        Ok(Some(socket)) => {
+            place = format!("{place}, and on {}", socket.path().display());
+            listeners.socket = Some(socket);
         }
+        // Nobody asked for it, so it may be missing.
+        Err(error) if arguments.socket.is_none() => no_socket = Some(error),
         Err(error) => return Err(error.into()),
-    };
+    }
+    tracing::info!("listening on {place}, storing in {}", arguments.store.store);
+    if let Some(error) = no_socket {
+        tracing::warn!("no Unix socket: {}", one_line(&error));
+    }
     terms.warn(&arguments);
     let shutdown = async {
         let which = tokio::select! {

@@ -45,6 +45,14 @@ pub struct Socket {
     path: PathBuf,
 }
 
+impl Socket {
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl Drop for Socket {
     fn drop(&mut self) {
         // Who comes next clears away what is left.
