@@ -92,7 +92,7 @@ async fn create_token(arguments: TokenCreateArgs, global: &GlobalArgs) -> Result
     };
     let created = Counter::open(&to, issuing).await?.create_token(asked).await;
     let created = created.map_err(CounterError::stopped)?;
-    output.write(&render::created(&created, output.format)?)?;
+    output.write_private(&render::created(&created, output.format)?)?;
     let known = &created.known;
     tell(format_args!(
         "token {} counts until {}; {}",

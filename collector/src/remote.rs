@@ -58,7 +58,7 @@ pub enum RemoteError {
         /// Where it was asked.
         url: Url,
         /// What is wrong with the answer.
-        source: Invalid,
+        source: Box<Invalid>,
     },
 }
 
@@ -115,7 +115,8 @@ impl Remote {
     ///
     /// If the collector does not answer.
     pub async fn tokens(&self) -> Result<Vec<KnownToken>, RemoteError> {
-        let mut client = ControlClient::new(self.channel.clone());
+        let mut client =
+            ControlClient::new(self.channel.clone()).max_decoding_message_size(limits::LIST_BYTES);
         let TokensResponse { tokens } =
             self.wait(client.tokens(TokensRequest {})).await?.into_inner();
         tokens.into_iter().map(|token| self.readable(KnownToken::from_wire(token))).collect()
@@ -127,7 +128,8 @@ impl Remote {
     ///
     /// If the collector does not answer.
     pub async fn agents(&self) -> Result<Vec<KnownAgent>, RemoteError> {
-        let mut client = ControlClient::new(self.channel.clone());
+        let mut client =
+            ControlClient::new(self.channel.clone()).max_decoding_message_size(limits::LIST_BYTES);
         let AgentsResponse { agents } =
             self.wait(client.agents(AgentsRequest {})).await?.into_inner();
         agents.into_iter().map(|agent| self.readable(KnownAgent::from_wire(agent))).collect()
@@ -189,7 +191,9 @@ impl Remote {
     }
 
     fn readable<T>(&self, read: Result<T, Invalid>) -> Result<T, RemoteError> {
-        read.map_err(|source| RemoteError::Answer { url: self.url.clone(), source })
+        let answer =
+            |invalid| RemoteError::Answer { url: self.url.clone(), source: Box::new(invalid) };
+        read.map_err(answer)
     }
 
     /// Waits for the next part of an answer.

@@ -351,7 +351,7 @@ fn control(setup: &Setup) -> Option<ControlServer<ControlService>> {
     Some(ControlServer::new(ControlService::new(registry, issuing, setup.clock.clone())))
 }
 
-/// What every call passes, from the inside out.
+/// What every call passes first.
 type Layers = Stack<Guard, Stack<Watch, Identity>>;
 
 /// Every server's first layers and services.

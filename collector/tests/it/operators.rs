@@ -1,6 +1,6 @@
 //! What operators type: tokens, hosts that joined, and the audit trail; each in every form, with every ending.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
 use fleetmark_collector::{
     authority::Authority,
@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::support::{Done, collector, command, run};
+use crate::support::{Done, Serving, collector, command, run};
 
 const ENDPOINT: &str = "https://collector.example:7600";
 
@@ -104,10 +104,16 @@ fn a_token_is_one_line_that_leads_to_the_collector() {
     assert_eq!(lives.as_secs(), 90 * 86_400);
     let standing = place.runtime.block_on(place.registry.standing()).unwrap();
     assert!(standing.bearers.contains_key(&token.secret.digest()));
+    let file = place.folder.path().join("token");
+    fs::write(&file, "readable to all").unwrap();
+    assert_eq!(place.token(&["--output", file.to_str().unwrap()]), "");
+    assert!(fs::read_to_string(&file).unwrap().starts_with("fmj1_"));
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "a file with a secret is for its owner alone");
     let csv = place.token(&["-f", "csv"]);
     assert!(csv.starts_with("token,id,role,ends_at\nfmj1_"), "{csv}");
     assert!(place.token(&["-f", "markdown"]).starts_with("| token "));
-    assert_eq!(place.events(), ["token-created"; 5]);
+    assert_eq!(place.events(), ["token-created"; 6]);
 }
 
 #[test]
@@ -315,4 +321,36 @@ fn what_is_not_there_is_not_made_by_the_way() {
     assert_eq!(done.code, 2, "{done:?}");
     assert!(done.stderr.contains("give it as --endpoint"), "{done:?}");
     assert_eq!(create(&["--role", "reader"]).code, 0, "readers need no endpoint");
+}
+
+#[test]
+fn lists_say_the_same_over_the_wire_to_an_operator_and_nothing_to_others() {
+    let place = place();
+    for host in ["web-1", "web-2"] {
+        place.join(&place.token(&["--label", "rack=7", "--note", "for two"]), host);
+    }
+    assert_eq!(place.run(&["agent", "revoke", "web-2"]).code, 0);
+    let socket = place.folder.path().join("socket");
+    let mut program = command(&collector());
+    program.env("FLEETMARK_COLLECTOR_SOCKET", &socket);
+    program.arg("--state-dir").arg(place.folder.path().join("elsewhere"));
+    let store = format!("sqlite:{}", place.folder.path().join("fleetmark.db").display());
+    let serving = Serving::start_as(program, &store);
+    let server = format!("unix:{}", socket.display());
+    for words in
+        [&["token", "list"][..], &["agent", "list"], &["audit"], &["audit", "--since", "1h"]]
+    {
+        for format in ["table", "json", "csv", "markdown"] {
+            let ask = |place_words: [&str; 2]| {
+                let done = place.run(&[words, &place_words, &["-f", format]].concat());
+                (done.code, done.stdout, done.stderr)
+            };
+            let here = ask(["--store", &store]);
+            assert_eq!((here.0, here.1.is_empty()), (0, false), "{words:?}: {here:?}");
+            assert_eq!(ask(["--server", &server]), here, "{words:?} as {format}");
+        }
+        let done = place.run(&[words, &["--server", &serving.url]].concat());
+        assert_eq!((done.code, done.stdout.as_str()), (1, ""), "loopback is no operator");
+        assert!(done.stderr.contains("does not allow this"), "{done:?}");
+    }
 }
