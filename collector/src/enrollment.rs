@@ -1,15 +1,17 @@
-//! Makes hosts known: gives a certificate to who may join, and the next one to who has one. Everybody may ask, so every address
-//! may ask only so often.
+//! Makes hosts known: gives a certificate to who may join, and the next one to who has one.
+//!
+//! Everybody may ask, so every address may ask only so often: to join, and to renew without a proof. Who has proved its key is
+//! bounded by itself, or a whole network behind one address could not come back from an outage at once.
 
 mod limiter;
 
-pub use limiter::Limiter;
+use limiter::{Limiter, place};
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc, time::Duration};
 
 use fleetmark_proto::{
     enrollment::{Issued, Join, Renewal},
-    id::Digest,
+    id::{Digest, HostId},
     invalid::Invalid,
     limits,
     role::{Role, Subject},
@@ -24,7 +26,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     authority::{Authority, AuthorityError, Signed},
     clock::Clock,
-    identity::{Caller, Certificate},
+    identity::{Address, Caller, Certificate},
     registry::{AuditEntry, Event, Joining, KnownAgent, Refused, Registry},
     seldom::Seldom,
     status::EnrollError,
@@ -33,12 +35,21 @@ use crate::{
 /// Bytes of a request: two certificates, and a name.
 const MESSAGE_BYTES: usize = 3 * limits::CERTIFICATE_BYTES;
 
+/// Why somebody who wants to renew has not proved who it is.
+enum Unproven {
+    /// What it sent is not valid.
+    Request(EnrollError),
+    /// It is valid, and proves nothing.
+    Refused(Option<Subject>, Refused),
+}
+
 /// The service that hosts join by.
 pub struct EnrollmentService {
     authority: Arc<Authority>,
     registry: Arc<dyn Registry>,
     clock: Clock,
-    limiter: Limiter,
+    addresses: Limiter<Address>,
+    hosts: Limiter<HostId>,
     too_often: Seldom,
 }
 
@@ -47,7 +58,8 @@ impl EnrollmentService {
     #[must_use]
     pub fn new(authority: Arc<Authority>, registry: Arc<dyn Registry>, clock: Clock) -> Self {
         let too_often = Seldom::default();
-        Self { authority, registry, clock, limiter: Limiter::default(), too_often }
+        let (addresses, hosts) = (Limiter::of_addresses(), Limiter::of_hosts());
+        Self { authority, registry, clock, addresses, hosts, too_often }
     }
 
     /// The service as a server takes it.
@@ -56,22 +68,22 @@ impl EnrollmentService {
         EnrollmentServer::new(self).max_decoding_message_size(MESSAGE_BYTES)
     }
 
-    /// Lets a caller ask, if it does not ask too often.
-    fn admit(&self, caller: Option<Caller>) -> Result<Caller, EnrollError> {
-        let caller = caller.ok_or(EnrollError::NobodySays)?;
-        self.limiter.check(caller.address).map_err(|wait| {
-            self.too_often.happened(|times| {
-                let address = caller.address;
-                tracing::warn!(
-                    "{address} and others ask too often: {times} calls to join or renew"
-                );
-            });
-            EnrollError::TooOften(wait)
-        })?;
-        Ok(caller)
+    /// Answers whoever may not ask again for so long.
+    fn too_often(&self, who: &dyn fmt::Display, wait: Duration) -> EnrollError {
+        self.too_often.happened(|times| {
+            tracing::warn!("{who} and others ask too often: {times} calls to join or renew");
+        });
+        EnrollError::TooOften(wait)
+    }
+
+    /// Lets a caller ask whom nobody knows, if its address does not ask too often.
+    fn admit(&self, caller: &Caller) -> Result<(), EnrollError> {
+        let address = caller.address;
+        self.addresses.check(&place(address)).map_err(|wait| self.too_often(&address, wait))
     }
 
     async fn join(&self, caller: Caller, wire: EnrollRequest) -> Result<Issued, EnrollError> {
+        self.admit(&caller)?;
         let now = self.clock.now();
         let Join { secret, host_id, host_name, request } = Join::from_wire(wire)?;
         let subject = Subject { role: Role::Agent, name: host_id.clone() };
@@ -102,17 +114,19 @@ impl EnrollmentService {
     async fn next(&self, caller: Caller, wire: RenewRequest) -> Result<Issued, EnrollError> {
         let now = self.clock.now();
         let Renewal { certificate, request } = Renewal::from_wire(wire)?;
-        let key = self.authority.request_key(&request).map_err(refused_request)?;
-        let (subject, old) = match self.authority.read_own(&certificate) {
-            Ok(read) => read,
-            Err(AuthorityError::Foreign) => {
-                return self.refuse(caller, None, Refused::ForeignCertificate, now).await;
+        let subject = match self.proven(&certificate, &request, now) {
+            Ok(subject) => subject,
+            Err(unproven) => {
+                self.admit(&caller)?;
+                return match unproven {
+                    Unproven::Request(error) => Err(error),
+                    Unproven::Refused(subject, refused) => {
+                        self.refuse(caller, subject, refused, now).await
+                    }
+                };
             }
-            Err(error) => return Err(Invalid::new("certificate", error).into()),
         };
-        if let Some(refused) = refusal(&subject, &old, key, now) {
-            return self.refuse(caller, Some(subject), refused, now).await;
-        }
+        self.hosts.check(&subject.name).map_err(|wait| self.too_often(&subject, wait))?;
         let signed = self.authority.sign(&request, &subject, now).map_err(refused_request)?;
         let address = caller.address;
         let name = subject.name.clone();
@@ -125,6 +139,30 @@ impl EnrollmentService {
                 tracing::warn!("{subject} may not renew from {address}: {refused}");
                 Err(refused.into())
             }
+        }
+    }
+
+    /// Who has this certificate of ours, and by the request the key of it.
+    fn proven(
+        &self,
+        certificate: &[u8],
+        request: &[u8],
+        now: Timestamp,
+    ) -> Result<Subject, Unproven> {
+        let key = self.authority.request_key(request);
+        let key = key.map_err(|error| Unproven::Request(refused_request(error)))?;
+        let (subject, old) = match self.authority.read_own(certificate) {
+            Ok(read) => read,
+            Err(AuthorityError::Foreign) => {
+                return Err(Unproven::Refused(None, Refused::ForeignCertificate));
+            }
+            Err(error) => {
+                return Err(Unproven::Request(Invalid::new("certificate", error).into()));
+            }
+        };
+        match refusal(&subject, &old, key, now) {
+            None => Ok(subject),
+            Some(refused) => Err(Unproven::Refused(Some(subject), refused)),
         }
     }
 
@@ -183,13 +221,13 @@ impl Enrollment for EnrollmentService {
         &self,
         request: Request<EnrollRequest>,
     ) -> Result<Response<WireIssued>, Status> {
-        let caller = self.admit(Caller::of(request.extensions()))?;
+        let caller = Caller::of(request.extensions()).ok_or(EnrollError::NobodySays)?;
         let issued = self.join(caller, request.into_inner()).await?;
         Ok(Response::new(issued.into_wire()))
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<WireIssued>, Status> {
-        let caller = self.admit(Caller::of(request.extensions()))?;
+        let caller = Caller::of(request.extensions()).ok_or(EnrollError::NobodySays)?;
         let issued = self.next(caller, request.into_inner()).await?;
         Ok(Response::new(issued.into_wire()))
     }

@@ -1,14 +1,15 @@
-//! How often an address may ask.
+//! How often somebody may ask.
 
 use std::{
     fmt,
+    hash::Hash,
     net::IpAddr,
     num::NonZeroU32,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use fleetmark_proto::limits;
+use fleetmark_proto::{id::HostId, limits};
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, DefaultClock},
@@ -18,63 +19,62 @@ use governor::{
 
 use crate::identity::Address;
 
-/// Addresses that were not heard of for a while are forgotten once in so many calls.
+/// Who was not heard of for a while is forgotten once in so many calls.
 const TURN: u64 = 1_024;
 
-/// Lets every address ask [`limits::ENROLLMENTS`] times at once, and then once a second. Of IPv6, where one host has as many
-/// addresses as it likes, what counts is the network: the first 64 bits.
-pub struct Limiter<C: Clock = DefaultClock> {
-    limiter: RateLimiter<Address, DefaultKeyedStateStore<Address>, C, NoOpMiddleware<C::Instant>>,
+/// Lets everybody ask a few times at once, and then now and then.
+pub(super) struct Limiter<K: Clone + Eq + Hash, C: Clock = DefaultClock> {
+    limiter: RateLimiter<K, DefaultKeyedStateStore<K>, C, NoOpMiddleware<C::Instant>>,
     asked: AtomicU64,
 }
 
-impl Default for Limiter {
-    fn default() -> Self {
-        Self::by(DefaultClock::default())
+impl Limiter<Address> {
+    /// Lets every address, as [`place`] gives it, ask [`limits::ENROLLMENTS`] times at once, and then once a second.
+    pub(super) fn of_addresses() -> Self {
+        Self::by(DefaultClock::default(), Quota::per_second, limits::ENROLLMENTS)
     }
 }
 
-impl<C: Clock> Limiter<C> {
-    /// One that goes by this clock.
-    #[must_use]
-    pub fn by(clock: C) -> Self {
+impl Limiter<HostId> {
+    /// Lets every host ask [`limits::RENEWALS`] times at once, and then once a minute.
+    pub(super) fn of_hosts() -> Self {
+        Self::by(DefaultClock::default(), Quota::per_minute, limits::RENEWALS)
+    }
+}
+
+impl<K: Clone + Eq + Hash, C: Clock> Limiter<K, C> {
+    /// One that goes by this clock, and lets everybody ask so often at once.
+    fn by(clock: C, once_each: fn(NonZeroU32) -> Quota, at_once: u32) -> Self {
         let once = NonZeroU32::MIN;
-        let at_once = NonZeroU32::new(limits::ENROLLMENTS).unwrap_or(once);
-        let quota = Quota::per_second(once).allow_burst(at_once);
+        let quota = once_each(once).allow_burst(NonZeroU32::new(at_once).unwrap_or(once));
         let limiter = RateLimiter::new(quota, DefaultKeyedStateStore::default(), clock);
         Self { limiter, asked: AtomicU64::new(0) }
     }
 
-    /// Whether this address may ask now.
+    /// Whether it may ask now.
     ///
     /// # Errors
     ///
     /// If not: with how long to wait until it may.
-    pub fn check(&self, address: Address) -> Result<(), Duration> {
+    pub(super) fn check(&self, who: &K) -> Result<(), Duration> {
         if self.asked.fetch_add(1, Ordering::Relaxed) % TURN == TURN - 1 {
             self.limiter.retain_recent();
             self.limiter.shrink_to_fit();
         }
         self.limiter
-            .check_key(&place(address))
+            .check_key(who)
             .map_err(|until| until.wait_time_from(self.limiter.clock().now()))
-    }
-
-    /// How many addresses are remembered.
-    #[must_use]
-    pub fn remembered(&self) -> usize {
-        self.limiter.len()
     }
 }
 
-impl<C: Clock> fmt::Debug for Limiter<C> {
+impl<K: Clone + Eq + Hash, C: Clock> fmt::Debug for Limiter<K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limiter").field("remembered", &self.limiter.len()).finish()
     }
 }
 
-/// What of an address counts.
-fn place(address: Address) -> Address {
+/// What of an address counts. Of IPv6, where one host has as many addresses as it likes, it is the network: the first 64 bits.
+pub(super) fn place(address: Address) -> Address {
     let Address::Ip(address) = address else { return address };
     Address::Ip(match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
@@ -89,21 +89,25 @@ mod tests {
     use super::*;
 
     fn ip(address: &str) -> Address {
-        Address::Ip(address.parse().unwrap())
+        place(Address::Ip(address.parse().unwrap()))
+    }
+
+    fn of_addresses(clock: FakeRelativeClock) -> Limiter<Address, FakeRelativeClock> {
+        Limiter::by(clock, Quota::per_second, limits::ENROLLMENTS)
     }
 
     #[test]
     fn an_address_may_ask_a_few_times_at_once_and_then_once_a_second() {
         let clock = FakeRelativeClock::default();
-        let limiter = Limiter::by(clock.clone());
-        let asks = |address: &str| limiter.check(ip(address));
+        let limiter = of_addresses(clock.clone());
+        let asks = |address: &str| limiter.check(&ip(address));
         for _ in 0..limits::ENROLLMENTS {
             assert_eq!(asks("192.0.2.7"), Ok(()));
         }
         assert_eq!(asks("192.0.2.7"), Err(Duration::from_secs(1)));
         assert_eq!(asks("::ffff:192.0.2.7"), Err(Duration::from_secs(1)), "it is the same");
         assert_eq!(asks("192.0.2.8"), Ok(()), "others are not held up");
-        assert_eq!(limiter.check(Address::Unix), Ok(()));
+        assert_eq!(limiter.check(&Address::Unix), Ok(()));
         clock.advance(Duration::from_secs(1));
         assert_eq!(asks("192.0.2.7"), Ok(()));
         assert!(asks("192.0.2.7").is_err());
@@ -111,22 +115,22 @@ mod tests {
 
     #[test]
     fn all_addresses_of_a_network_of_ipv6_are_one() {
-        let limiter = Limiter::by(FakeRelativeClock::default());
+        let limiter = of_addresses(FakeRelativeClock::default());
         for host in 0..limits::ENROLLMENTS {
-            assert_eq!(limiter.check(ip(&format!("2001:db8:0:1::{host:x}"))), Ok(()));
+            assert_eq!(limiter.check(&ip(&format!("2001:db8:0:1::{host:x}"))), Ok(()));
         }
-        assert!(limiter.check(ip("2001:db8:0:1:ffff::")).is_err());
-        assert_eq!(limiter.check(ip("2001:db8:0:2::1")), Ok(()));
+        assert!(limiter.check(&ip("2001:db8:0:1:ffff::")).is_err());
+        assert_eq!(limiter.check(&ip("2001:db8:0:2::1")), Ok(()));
     }
 
     #[test]
     fn addresses_are_forgotten() {
         let clock = FakeRelativeClock::default();
-        let limiter = Limiter::by(clock.clone());
+        let limiter = of_addresses(clock.clone());
         for address in 0..10_000_u32 {
-            assert_eq!(limiter.check(Address::Ip(IpAddr::V4(address.into()))), Ok(()));
+            assert_eq!(limiter.check(&Address::Ip(IpAddr::V4(address.into()))), Ok(()));
             clock.advance(Duration::from_millis(100));
         }
-        assert!(limiter.remembered() < 1_400, "{limiter:?}");
+        assert!(limiter.limiter.len() < 1_400, "{limiter:?}");
     }
 }

@@ -377,6 +377,25 @@ async fn who_asks_too_often_is_told_to_wait_and_others_are_not() {
 }
 
 #[tokio::test]
+async fn who_proves_its_key_is_bounded_by_itself() {
+    let collector = start().await;
+    let (host, issued) = collector.joined("web-1").await;
+    let (neighbour, issued_to_it) = collector.joined("web-2").await;
+    let unknown = Secret::new().unwrap();
+    while collector.enroll(host.join(&unknown)).await.unwrap_err().code() != Code::Unavailable {}
+    for _ in 0..limits::RENEWALS {
+        collector.renew(host.renewal(&issued)).await.expect("its address does not matter");
+    }
+    let status = collector.renew(host.renewal(&issued)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+    collector.renew(neighbour.renewal(&issued_to_it)).await.unwrap();
+    let garbage = RenewRequest { request: vec![1], ..host.renewal(&issued) };
+    let status = collector.renew(garbage).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "a proof is what its address need not wait for");
+}
+
+#[tokio::test]
 async fn nobody_is_served_where_the_server_does_not_say_who_calls() {
     let collector = start_saying(None).await;
     let (secret, _) = collector.token(|_| {}).await;

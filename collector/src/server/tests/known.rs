@@ -143,6 +143,12 @@ impl Known {
         *self.time.lock().unwrap()
     }
 
+    /// What the collector's clock shows, for an agent with the same.
+    pub(super) fn clock(&self) -> impl Fn() -> Timestamp + Send + Sync + 'static {
+        let shown = Arc::clone(&self.time);
+        move || *shown.lock().unwrap()
+    }
+
     /// Lets time pass, by the collector's clock.
     pub(super) fn pass(&self, span: Span) {
         let mut time = self.time.lock().unwrap();
