@@ -19,6 +19,7 @@ use url::{Host, Url};
 use crate::{
     args::InitArgs,
     authority::{Authority, AuthorityError},
+    serving,
     store::StoreUrl,
 };
 
@@ -62,6 +63,7 @@ pub(crate) fn init(arguments: InitArgs, global: &GlobalArgs) -> Result<Exit, Sto
     }
     let plan = Plan::new(arguments, global).map_err(|error| Stopped::usage(&error))?;
     let settings = plan.settings().map_err(|error| Stopped::usage(&error))?;
+    serving::keep_memory_private();
     let authority = Authority::make(&plan.names, Timestamp::now())?;
     // The authority is what makes it count, so it comes last.
     write(&plan.path, &settings)?;

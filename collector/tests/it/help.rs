@@ -9,6 +9,7 @@ fn help_is_as_it_was_read_last() {
     let collector_commands = [
         "",
         "local",
+        "init",
         "serve",
         "report",
         "profiles",

@@ -12,6 +12,7 @@ mod faults;
 mod full_disk;
 mod hardware;
 mod help;
+mod identity;
 mod kills;
 mod limits;
 mod open_files;
