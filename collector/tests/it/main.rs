@@ -15,6 +15,7 @@ mod help;
 mod identity;
 mod joining;
 mod kills;
+mod leaves;
 mod limits;
 mod open_files;
 mod operators;

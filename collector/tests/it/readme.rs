@@ -30,6 +30,9 @@ fn commands() -> Vec<String> {
 /// A line of shell, at the root of the checkout, with state, store and port of its own and a small workload.
 fn shell(line: &str, folder: &Path, port: u16) -> Command {
     let line = line.replace("127.0.0.1:7600", &format!("127.0.0.1:{port}"));
+    let token = folder.join("token").display().to_string();
+    let line = line.replace("--output token", &format!("--output {token}"));
+    let line = line.replace("--token-file token", &format!("--token-file {token}"));
     let mut shell = command("sh".as_ref());
     shell.args(["-c", &format!("exec {line}")]).current_dir(root());
     shell.env("FLEETMARK_COLLECTOR_LISTEN", format!("127.0.0.1:{port}"));
@@ -84,6 +87,8 @@ fn every_command_in_the_readme_works() {
     for line in commands.iter().filter(|line| *line != TESTS) {
         let mut shell = shell(line, folder.path(), port);
         if line.ends_with("-- serve") {
+            // The one before, if there is one, has the port.
+            drop(serving.take());
             serving = Some(started(&mut shell, "listening on"));
             continue;
         }
