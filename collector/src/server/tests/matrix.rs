@@ -1,6 +1,6 @@
 //! Who may call what: every role, every call, and credentials that are missing, wrong, ended, revoked and right.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, path::Path, sync::LazyLock};
 
 use bytes::Bytes;
 use fleetmark_proto::{
@@ -15,23 +15,28 @@ use super::{known::*, raw::eventually, *};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// The table of ARCHITECTURE.md: who may make a call, of nobody, agents, readers and operators.
-const TABLE: [(&str, [bool; 4]); 14] = [
-    ("/grpc.health.v1.Health/Check", [true, true, true, true]),
-    ("/grpc.health.v1.Health/Watch", [true, true, true, true]),
-    ("/fleetmark.v1.Enrollment/Enroll", [true, true, true, true]),
-    ("/fleetmark.v1.Enrollment/Renew", [true, true, true, true]),
-    ("/fleetmark.v1.Ingest/Submit", [false, true, false, false]),
-    ("/fleetmark.v1.Query/Runs", [false, false, true, true]),
-    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", [false, false, true, true]),
-    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", [false, false, true, true]),
-    ("/fleetmark.v1.Control/CreateToken", [false, false, false, true]),
-    ("/fleetmark.v1.Control/Tokens", [false, false, false, true]),
-    ("/fleetmark.v1.Control/RevokeToken", [false, false, false, true]),
-    ("/fleetmark.v1.Control/Agents", [false, false, false, true]),
-    ("/fleetmark.v1.Control/RevokeAgent", [false, false, false, true]),
-    ("/fleetmark.v1.Control/Audit", [false, false, false, true]),
-];
+/// A call, and whether nobody, agents, readers and operators may make it.
+type Row = (String, [bool; 4]);
+
+/// The table of ARCHITECTURE.md, as people read it there.
+static TABLE: LazyLock<Vec<Row>> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ARCHITECTURE.md");
+    let text = fs::read_to_string(path).unwrap();
+    let (_, section) = text.split_once("## Who may call what\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    section.lines().filter(|line| line.starts_with("| `")).flat_map(rows).collect()
+});
+
+/// A line of the table: a service with its methods, and what it says of each role.
+fn rows(line: &str) -> Vec<Row> {
+    let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+    let [calls, roles @ ..] = &cells[..] else { panic!("no calls: {line}") };
+    let allowed: Vec<bool> = roles.iter().map(|cell| *cell != "no").collect();
+    let allowed: [bool; 4] = allowed.try_into().expect("four roles");
+    let mut names = calls.split('`').skip(1).step_by(2);
+    let service = names.next().unwrap();
+    names.map(|method| (format!("/{service}/{method}"), allowed)).collect()
+}
 
 /// What a guard says to a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,7 +75,7 @@ async fn call(
 
 /// Every call is answered as the table says for this column.
 async fn may(channel: &Channel, bearer: Option<&str>, column: usize) {
-    for (path, allowed) in TABLE {
+    for (path, allowed) in TABLE.iter() {
         let expected = match (allowed[column], column) {
             (true, _) => Said::Passed,
             (false, 0) => Said::Unknown,
@@ -121,7 +126,7 @@ fn the_table_has_every_call() {
             }
         }
     }
-    let table: BTreeSet<String> = TABLE.iter().map(|(path, _)| (*path).to_owned()).collect();
+    let table: BTreeSet<String> = TABLE.iter().map(|(path, _)| path.clone()).collect();
     assert_eq!(table, calls);
 }
 
@@ -172,7 +177,7 @@ async fn an_agent_whose_certificate_ends_is_nobody_on_open_connections_too() {
     collector.pass(25.hours());
     is_nobody(&channel, None, "the certificate ended at ").await;
     let again = collector.dial(Some(&card)).await;
-    assert!(call(&again, TABLE[0].0, None).await.is_err(), "the handshake refuses it");
+    assert!(call(&again, &TABLE[0].0, None).await.is_err(), "the handshake refuses it");
     let without = collector.dial(None).await;
     is_nobody(&without, None, "this call needs a certificate").await;
 }
@@ -243,10 +248,10 @@ async fn others_authorities_name_agents_readers_and_operators() {
         may(&collector.dial(Some(&card)).await, None, column).await;
         let foreign = Other::new().card(uri, tomorrow);
         let refused = collector.dial(Some(&foreign)).await;
-        assert!(call(&refused, TABLE[0].0, None).await.is_err(), "{uri}");
+        assert!(call(&refused, &TABLE[0].0, None).await.is_err(), "{uri}");
         let ended = collector.others.card(uri, collector.now() - 1.hours());
         let refused = collector.dial(Some(&ended)).await;
-        assert!(call(&refused, TABLE[0].0, None).await.is_err(), "{uri}");
+        assert!(call(&refused, &TABLE[0].0, None).await.is_err(), "{uri}");
     }
     let nobody = collector.others.card("https://example.com/x", tomorrow);
     is_nobody(&collector.dial(Some(&nobody)).await, None, "must name one subject").await;
@@ -263,7 +268,7 @@ async fn others_authorities_name_agents_readers_and_operators() {
 async fn a_place_can_be_enough() {
     let collector = start_known(Asked::default()).await;
     let near = collector.near().await;
-    for (path, _) in TABLE {
+    for (path, _) in TABLE.iter() {
         assert_eq!(call(&near, path, None).await.unwrap().0, Said::Passed, "{path}");
     }
     let trust = |loopback, network| Asked {
@@ -276,7 +281,7 @@ async fn a_place_can_be_enough() {
     {
         let collector = start_known(asked).await;
         let channel = connect(collector.address).await;
-        for (path, [nobody, agent, reader, _]) in TABLE {
+        for &(ref path, [nobody, agent, reader, _]) in TABLE.iter() {
             let is_allowed = nobody || is_enough && (agent || reader);
             let expected = if is_allowed { Said::Passed } else { Said::Unknown };
             assert_eq!(call(&channel, path, None).await.unwrap().0, expected, "{path}");
