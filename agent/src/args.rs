@@ -67,7 +67,7 @@ pub enum Command {
 pub struct EnrollArgs {
     /// The token that `fleetmark-collector token create` printed. All of this host can see what is typed here: better use
     /// --token-file
-    #[arg(required_unless_present = "token_file", conflicts_with = "token_file", hide_env = true,
+    #[arg(conflicts_with = "token_file",
           value_parser = OsStringValueParser::new().map(Typed::from))]
     pub token: Option<Typed>,
     /// Read the token from FILE, or from standard input if it is -

@@ -72,6 +72,7 @@ pub(crate) async fn say_pruned(
     before: Timestamp,
 ) -> Result<(), StoreError> {
     let By { who, address, at } = here();
+    let before = before.strftime("%Y-%m-%dT%H:%M:%SZ");
     let detail = format!("{lines} lines of the audit trail from before {before}");
     let address = address.to_string();
     registry.record(AuditEntry { at, event: Event::Pruned, who, address, detail }).await

@@ -50,9 +50,7 @@ impl Source {
                 let (store, registry) = store::open_both(url, Mode::Read).await?;
                 Self::Store(store, registry)
             }
-            SourceArgs::Server(url, access) => {
-                Self::Server(Remote::connect(url.clone(), access).await?)
-            }
+            SourceArgs::Server(url, access) => Self::Server(Remote::connect(url, access).await?),
         })
     }
 

@@ -31,6 +31,8 @@ enum Wrong {
         "this host has joined {endpoint} as {host}; --force joins again, and gives up what it has"
     )]
     Already { endpoint: String, host: HostId },
+    #[error("a token is needed: name its file with --token-file, or - for standard input")]
+    NoToken,
     #[error("cannot read the token from {from}")]
     Unreadable { from: String, source: io::Error },
     #[error(transparent)]
@@ -99,11 +101,11 @@ fn believed(arguments: &EnrollArgs) -> Result<Option<Access>, Stopped> {
 fn token(arguments: &EnrollArgs) -> Result<JoinToken, Wrong> {
     let text = match (&arguments.token, &arguments.token_file) {
         (Some(typed), _) => typed.expose(),
-        (None, Some(path)) if path != Path::new("-") => {
-            let from = path.display().to_string();
-            read(File::open(path), from)?
+        (None, Some(path)) if path == Path::new("-") => {
+            read(Ok(io::stdin()), "standard input".to_owned())?
         }
-        _ => read(Ok(io::stdin()), "standard input".to_owned())?,
+        (None, Some(path)) => read(File::open(path), path.display().to_string())?,
+        (None, None) => return Err(Wrong::NoToken),
     };
     Ok(text.parse()?)
 }

@@ -4,7 +4,9 @@ use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File, Permissions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown},
+    os::unix::fs::{
+        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
+    },
     path::{Path, PathBuf},
 };
 
@@ -157,6 +159,7 @@ impl Folder {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(self.path.join("lock"))?;
         lock.lock()?;
         self.give(above)?;
@@ -240,4 +243,89 @@ fn decode(bytes: &[u8]) -> Option<Credentials> {
         authority: der(authority)?,
         believed: believed.into_iter().map(der).collect::<Option<_>>()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, SigningKey as _};
+
+    use super::*;
+
+    /// Credentials with a certificate that the key signed for itself.
+    fn credentials(host: &str) -> Credentials {
+        let key = Key::new().unwrap();
+        let pair = rcgen::KeyPair::try_from(key.expose()).unwrap();
+        let mut parameters = CertificateParams::default();
+        // Two of one key differ.
+        parameters.serial_number = Some(pair.sign(host.as_bytes()).unwrap()[..8].to_vec().into());
+        let certificate = parameters.self_signed(&pair).unwrap().der().clone();
+        Credentials {
+            membership: Membership {
+                host: host.parse().unwrap(),
+                id_source: HostIdSource::Cloud,
+                labels: [("note".to_owned(), "a \"quoted\" ä".to_owned())].into(),
+            },
+            endpoint: "https://collector:7600".parse().unwrap(),
+            key,
+            authority: certificate.clone(),
+            believed: vec![certificate.clone(), certificate.clone()],
+            certificate,
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn what_is_kept_is_read_and_only_its_owner_can() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = Folder::of(state.path());
+        assert!(folder.read().unwrap().is_none());
+        assert!(!state.path().join("agent").exists(), "reading makes nothing");
+        let kept = credentials("web-1");
+        folder.write(&kept).unwrap();
+        let read = folder.read().unwrap().unwrap();
+        assert_eq!(read.membership, kept.membership);
+        assert_eq!((read.endpoint, read.key.digest()), (kept.endpoint, kept.key.digest()));
+        assert_eq!(read.believed, kept.believed);
+        assert_eq!((mode(&folder.path), mode(&folder.file())), (0o700, 0o600));
+        let names: Vec<_> = fs::read_dir(&folder.path).unwrap().collect();
+        assert_eq!(names.len(), 2, "the file and its lock: {names:?}");
+    }
+
+    #[test]
+    fn a_renewal_is_kept_only_beside_the_key_that_it_is_for() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = Folder::of(state.path());
+        let (before, anew) = (credentials("web-1"), credentials("web-1"));
+        assert!(!folder.renew(&before).unwrap(), "it has left");
+        folder.write(&before).unwrap();
+        assert!(folder.renew(&before).unwrap());
+        folder.write(&anew).unwrap();
+        assert!(!folder.renew(&before).unwrap());
+        assert_eq!(folder.read().unwrap().unwrap().key.digest(), anew.key.digest());
+    }
+
+    #[test]
+    fn what_is_damaged_or_of_another_key_is_told() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = Folder::of(state.path());
+        folder.write(&credentials("web-1")).unwrap();
+        let whole = fs::read_to_string(folder.file()).unwrap();
+        let other = STANDARD.encode(credentials("web-1").key.expose());
+        let mine = STANDARD.encode(folder.read().unwrap().unwrap().key.expose());
+        let damaged = [
+            String::new(),
+            whole[..whole.len() / 2].to_owned(),
+            whole.replace("credentials/1", "credentials/2"),
+            whole.replace(&mine, &other),
+        ];
+        for text in damaged {
+            fs::write(folder.file(), &text).unwrap();
+            let error = folder.read().unwrap_err();
+            assert!(error.to_string().contains("enroll --force"), "{error}");
+            assert!(!error.to_string().contains(&mine[40..60]), "{error}");
+        }
+    }
 }

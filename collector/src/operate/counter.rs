@@ -70,7 +70,7 @@ impl Counter {
                 Ok(Self::Here(Desk::new(registry, issuing)))
             }
             SourceArgs::Server(url, access) => {
-                let remote = Remote::connect(url.clone(), access).await;
+                let remote = Remote::connect(url, access).await;
                 remote.map(Self::Server).map_err(|error| match error.is_usage() {
                     true => Stopped::usage(&error),
                     false => Stopped::from(error),

@@ -4,8 +4,17 @@ use crate::support::{agent, collector, command, run};
 
 #[test]
 fn help_is_as_it_was_read_last() {
-    let agent_commands =
-        ["", "run", "daemon", "spool", "spool list", "spool flush", "spool quarantine", "hardware"];
+    let agent_commands = [
+        "",
+        "run",
+        "daemon",
+        "spool",
+        "spool list",
+        "spool flush",
+        "spool quarantine",
+        "enroll",
+        "hardware",
+    ];
     let collector_commands = [
         "",
         "local",

@@ -13,6 +13,7 @@ mod full_disk;
 mod hardware;
 mod help;
 mod identity;
+mod joining;
 mod kills;
 mod limits;
 mod open_files;

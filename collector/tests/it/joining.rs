@@ -1,0 +1,178 @@
+//! A host joins a collector, reports as who it is, and is stopped by an operator.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Done, Serving, TINY, agent, collector, command, run};
+
+/// A collector that was made known, and the folders of two hosts.
+struct Fleet {
+    folder: TempDir,
+    serving: Serving,
+}
+
+impl Fleet {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let init = ["init", "--name", "127.0.0.1", "--listen", "127.0.0.1:7600"];
+        let made = run(program(&collector(), &folder.path().join("home")).args(init));
+        assert_eq!(made.code, 0, "{made:?}");
+        let serving = Self::serve(folder.path());
+        Self { folder, serving }
+    }
+
+    fn serve(folder: &Path) -> Serving {
+        let program = program(&collector(), &folder.join("home"));
+        let mut serving = Serving::start_as(program, &Self::store(folder));
+        serving.url = serving.url.replace("http:", "https:");
+        serving
+    }
+
+    fn store(folder: &Path) -> String {
+        format!("sqlite:{}", folder.join("store.db").display())
+    }
+
+    fn collector(&self, words: &[&str]) -> Done {
+        let mut program = program(&collector(), &self.folder.path().join("home"));
+        run(program.args(words).arg("--store").arg(Self::store(self.folder.path())))
+    }
+
+    fn token(&self, words: &[&str]) -> String {
+        let create = ["token", "create", "--format", "json", "--endpoint", &self.serving.url];
+        let made = self.collector(&[&create, words].concat()).json();
+        made["token"].as_str().unwrap().to_owned()
+    }
+
+    fn state(&self, host: &str) -> PathBuf {
+        self.folder.path().join(host)
+    }
+
+    fn agent(&self, host: &str, words: &[&str]) -> Done {
+        run(program(&agent(), &self.state(host)).args(words))
+    }
+
+    fn measure(&self, host: &str, words: &[&str]) -> Done {
+        let measure = [&["run", "--format", "json"], &TINY[..], words].concat();
+        self.agent(host, &measure)
+    }
+
+    /// Joins with a token that comes by standard input.
+    fn enroll(&self, host: &str, token: &str, words: &[&str]) -> Done {
+        let file = self.folder.path().join("token");
+        fs::write(&file, format!("{token}\n")).unwrap();
+        let input = Stdio::from(fs::File::open(&file).unwrap());
+        let mut program = program(&agent(), &self.state(host));
+        run(program.args(["enroll", "--token-file", "-"]).args(words).stdin(input))
+    }
+}
+
+fn program(path: &Path, state: &Path) -> Command {
+    let mut program = command(path);
+    program.arg("--state-dir").arg(state);
+    program
+}
+
+fn refused(done: &Done, code: i32, says: &str) {
+    assert_eq!(done.code, code, "{done:?}");
+    assert!(done.stderr.contains(says), "expected {says:?}: {done:?}");
+    assert_eq!(done.stderr.lines().count(), 1, "one line: {done:?}");
+}
+
+#[test]
+fn a_host_joins_and_reports_as_who_it_is() {
+    let fleet = Fleet::new();
+    let token = fleet.token(&["--label", "rack=7", "--label", "env=prod"]);
+    let joined = fleet.enroll("one", &token, &["--host-id", "web-1"]);
+    assert_eq!(joined.code, 0, "{joined:?}");
+    assert!(joined.stderr.starts_with("this host has joined https://127.0.0.1:"), "{joined:?}");
+    assert!(joined.stderr.contains(" as web-1; its certificate counts until "), "{joined:?}");
+    assert!(!joined.stderr.contains(&token[..16]), "{joined:?}");
+    let kept = fleet.state("one").join("agent/credentials");
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!((mode(&kept), mode(&kept.join("credentials.json"))), (0o700, 0o600));
+
+    // No more flags are needed.
+    let done = fleet.measure("one", &["--label", "rack=8"]);
+    let report = done.json();
+    assert_eq!(report["host"]["id"], "web-1");
+    assert_eq!(report["labels"], json!({ "env": "prod", "rack": "8" }));
+    assert!(done.stderr.contains(": stored by the collector at https://"), "{done:?}");
+    let stored = fleet.collector(&["export", "--format", "json"]).json();
+    let text = stored.to_string();
+    assert!(text.contains("web-1") && text.contains("prod"), "{text}");
+
+    refused(&fleet.measure("one", &["--host-id", "web-2"]), 2, "this host has joined as web-1");
+    refused(&fleet.enroll("one", &token, &[]), 2, "--force joins again");
+    refused(&fleet.enroll("two", &token, &[]), 1, "answers PermissionDenied: ");
+    let again = fleet.token(&["--replace-host", "web-1"]);
+    let joined = fleet.enroll("one", &again, &["--force"]);
+    assert!(joined.stderr.contains(" as web-1; "), "who joins again is who it was: {joined:?}");
+    assert!(fleet.measure("one", &[]).stderr.contains(": stored by"), "{joined:?}");
+}
+
+#[test]
+fn a_host_that_was_revoked_keeps_its_reports_and_joins_again_with_leave() {
+    let mut fleet = Fleet::new();
+    let joined = fleet.enroll("one", &fleet.token(&[]), &["--host-id", "web-1"]);
+    assert_eq!(joined.code, 0, "{joined:?}");
+    let (status, _) =
+        std::mem::replace(&mut fleet.serving, Serving::start(&Fleet::store(fleet.folder.path())))
+            .stop(Signal::TERM);
+    assert!(status.success());
+    let revoked = fleet.collector(&["agent", "revoke", "web-1"]);
+    assert_eq!(revoked.code, 0, "{revoked:?}");
+    fleet.serving = Fleet::serve(fleet.folder.path());
+    let url = fleet.serving.url.clone();
+
+    let done = fleet.measure("one", &["--collector", &url]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.stderr.starts_with("not delivered yet, and kept in the spool: "), "{done:?}");
+    assert!(done.stderr.contains("answers PermissionDenied: "), "{done:?}");
+    assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
+    let waiting = fleet.agent("one", &["spool", "list", "--format", "json"]).json();
+    assert_eq!(waiting["reports"].as_array().map(Vec::len), Some(1), "{waiting}");
+
+    let again = fleet.enroll("one", &fleet.token(&[]), &["--force"]);
+    assert_eq!(again.code, 1, "without leave for this host: {again:?}");
+    let joined = fleet.enroll("one", &fleet.token(&["--replace-host", "web-1"]), &["--force"]);
+    assert_eq!(joined.code, 0, "{joined:?}");
+    let flushed = fleet.agent("one", &["spool", "flush"]);
+    assert!(flushed.stderr.contains("1 delivered"), "{flushed:?}");
+}
+
+#[test]
+fn what_speaks_otherwise_is_told_in_one_line() {
+    let fleet = Fleet::new();
+    let joined = fleet.enroll("one", &fleet.token(&[]), &[]);
+    assert_eq!(joined.code, 0, "{joined:?}");
+    let other = Fleet::new();
+    let plain_store = format!("sqlite:{}", fleet.folder.path().join("plain.db").display());
+    let plain = Serving::start(&plain_store);
+    let as_plain = fleet.serving.url.replace("https:", "http:");
+    let as_secure = plain.url.replace("http:", "https:");
+    let misnamed = fleet.serving.url.replace("127.0.0.1", "127.0.0.2");
+    assert_eq!(fleet.measure("one", &["--collector", "http://127.0.0.1:1"]).code, 0);
+    for (url, says) in [
+        (&as_plain, "if it speaks TLS, begin its URL with https:"),
+        (&as_secure, "begin its URL with http:"),
+        (&other.serving.url, "no authority signed which this host believes"),
+        (&misnamed, "no collector answers at"),
+    ] {
+        let flush = ["spool", "flush", "--max-time", "1s", "--collector", url];
+        refused(&fleet.agent("one", &flush), 1, says);
+    }
+    let waiting: Value = fleet.agent("one", &["spool", "list", "--format", "json"]).json();
+    assert_eq!(waiting["reports"].as_array().map(Vec::len), Some(1), "{waiting}");
+    let socket = fleet.folder.path().join("home/collector/collector.sock");
+    let near = format!("unix:{}", socket.display());
+    let flushed = fleet.agent("one", &["spool", "flush", "--collector", &near]);
+    assert!(flushed.stderr.contains("1 delivered"), "{flushed:?}");
+}
