@@ -229,8 +229,9 @@ impl Secured {
             state.dials += 1;
             let is_there =
                 !state.down && this.0.names.iter().any(|name| uri.host() == Some(name.as_str()));
+            let ours: Box<dyn Stream> = Box::new(ours);
             Box::pin(future::ready(match is_there && this.0.door.send(theirs).is_ok() {
-                true => Ok(Box::new(ours) as Box<dyn Stream>),
+                true => Ok(ours),
                 false => Err(io::Error::from(io::ErrorKind::ConnectionRefused).into()),
             }))
         })
