@@ -251,7 +251,10 @@ async fn shake(tls: &Tls, stream: TcpStream) -> Result<TlsStream<TcpStream>, Fai
     let mut first = [0];
     match stream.peek(&mut first).await {
         Ok(1) if first == [HANDSHAKE] => {}
-        Ok(1) => return Err(Failure::Plaintext),
+        Ok(1) => {
+            see_off(stream).await;
+            return Err(Failure::Plaintext);
+        }
         _ => return Err(Failure::Gone),
     }
     let accepting = TlsAcceptor::from(tls.config()).accept(stream).into_fallible();
@@ -264,7 +267,8 @@ async fn shake(tls: &Tls, stream: TcpStream) -> Result<TlsStream<TcpStream>, Fai
     }
 }
 
-/// Reads on for a moment. If there were bytes left that nobody read, the alert that says what is wrong would be lost on its way.
+/// Says that there will be no more, and reads on for a moment. If there were bytes left that nobody read, the connection would be
+/// reset, and the alert that says what is wrong be lost on its way.
 async fn see_off(mut stream: TcpStream) {
     // All of it is for the other side only.
     let _ = timeout(FAREWELL, async {
