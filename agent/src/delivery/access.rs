@@ -233,3 +233,79 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, AccessError> {
     let unreadable = |source| AccessError::Unreadable { path: path.display().to_string(), source };
     fs::read(path).map(Zeroizing::new).map_err(unreadable)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use fleetmark_proto::{role::Role, secret::Secret, shell::one_line};
+    use rcgen::{CertificateParams, KeyPair, SanType};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A certificate of an agent and its key, each in a file of its own.
+    fn files(folder: &TempDir, name: &str) -> [Option<PathBuf>; 2] {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::default();
+        let uri = format!("fleetmark://agent/{name}");
+        parameters.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().unwrap())];
+        let certificate = parameters.self_signed(&key).unwrap();
+        let put = |what: &str, text: String| {
+            let path = folder.path().join(format!("{name}-{what}"));
+            fs::write(&path, text).unwrap();
+            Some(path)
+        };
+        [put("cert.pem", certificate.pem()), put("key.pem", key.serialize_pem())]
+    }
+
+    fn refusal(arguments: AccessArgs) -> String {
+        one_line(&Access::read(&arguments).unwrap_err())
+    }
+
+    #[test]
+    fn certificates_of_another_authority_say_who_is_who() {
+        let folder = tempfile::tempdir().unwrap();
+        let [tls_cert, tls_key] = files(&folder, "web-1");
+        let named =
+            AccessArgs { tls_ca: tls_cert.clone(), tls_cert, tls_key, ..AccessArgs::default() };
+        let access = Access::read(&named).unwrap();
+        let subject = access.subject().unwrap();
+        assert_eq!((subject.role, subject.name.as_str()), (Role::Agent, "web-1"));
+        assert!(access.config(&Clock::of_host()).unwrap().is_some());
+        let nothing = Access::read(&AccessArgs::default()).unwrap();
+        assert!(nothing.config(&Clock::of_host()).unwrap().is_none(), "nobody is believed");
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_told_by_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let [tls_ca, tls_key] = files(&folder, "web-1");
+        let [tls_cert, _] = files(&folder, "web-2");
+        let nothing = AccessArgs::default;
+        let mixed =
+            AccessArgs { tls_ca: tls_ca.clone(), tls_cert, tls_key: tls_key.clone(), ..nothing() };
+        assert!(refusal(mixed).contains("cannot be used together"));
+        let swapped = AccessArgs { tls_ca: tls_key, ..nothing() };
+        assert!(refusal(swapped).contains("web-1-key.pem holds no certificate in PEM"));
+        let missing = AccessArgs { tls_ca: Some(folder.path().join("missing")), ..nothing() };
+        assert!(refusal(missing).contains("missing: No such file"));
+        let none = AccessArgs { bearer_token_file: tls_ca, ..nothing() };
+        assert!(refusal(none).contains("web-1-cert.pem: this is no token"));
+    }
+
+    #[test]
+    fn a_bearer_token_is_sent_with_each_call_and_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let token = BearerToken { secret: Secret::from_slice(&[7; 32]).unwrap() };
+        fs::write(&path, format!("{}\n", *token.expose())).unwrap();
+        let named = AccessArgs { bearer_token_file: Some(path), ..AccessArgs::default() };
+        let mut access = Access::read(&named).unwrap();
+        let request = access.bearer.call(Request::new(())).unwrap();
+        let sent = request.metadata().get("authorization").unwrap();
+        assert_eq!(sent.to_str().unwrap(), format!("Bearer {}", *token.expose()));
+        let shown = format!("{access:?} {sent:?}");
+        assert!(!shown.contains(&token.expose()[5..20]), "{shown}");
+    }
+}

@@ -136,7 +136,7 @@ impl fmt::Display for Fault {
                  or join again with `fleetmark-agent enroll`",
             ),
             Self::NotPinned => f.write_str(
-                "is not by the authority that the token names; make sure that the token is of this collector",
+                "does not show the authority that the token names; make sure that the token is of this collector",
             ),
             Self::WrongName(names) if names.is_empty() => {
                 f.write_str("shows a certificate for another host")

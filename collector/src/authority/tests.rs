@@ -144,6 +144,11 @@ fn files_that_do_not_fit_are_told() {
     assert!(Authority::load(&path).unwrap_err().to_string().ends_with("holds no key"));
     fs::remove_file(path.join("ca.key")).unwrap();
     assert!(matches!(Authority::load(&path), Err(AuthorityError::Missing(_))));
+    // Root may see everything, so what cannot be seen is one that leads in a circle.
+    let circle = folder.path().join("circle");
+    std::os::unix::fs::symlink(&circle, &circle).unwrap();
+    assert!(Authority::is_in(&circle.join("authority")), "there may be one");
+    assert!(matches!(Authority::load(&circle), Err(AuthorityError::File { .. })));
 }
 
 #[test]

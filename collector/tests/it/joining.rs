@@ -138,7 +138,7 @@ fn a_host_that_was_revoked_keeps_its_reports_and_joins_again_with_leave() {
     assert!(done.stderr.contains("answers PermissionDenied: "), "{done:?}");
     assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
     let waiting = fleet.agent("one", &["spool", "list", "--format", "json"]).json();
-    assert_eq!(waiting["reports"].as_array().map(Vec::len), Some(1), "{waiting}");
+    assert_eq!(waiting.as_array().map(Vec::len), Some(1), "{waiting}");
 
     let again = fleet.enroll("one", &fleet.token(&[]), &["--force"]);
     assert_eq!(again.code, 1, "without leave for this host: {again:?}");
@@ -170,7 +170,7 @@ fn what_speaks_otherwise_is_told_in_one_line() {
         refused(&fleet.agent("one", &flush), 1, says);
     }
     let waiting: Value = fleet.agent("one", &["spool", "list", "--format", "json"]).json();
-    assert_eq!(waiting["reports"].as_array().map(Vec::len), Some(1), "{waiting}");
+    assert_eq!(waiting.as_array().map(Vec::len), Some(1), "{waiting}");
     let socket = fleet.folder.path().join("home/collector/collector.sock");
     let near = format!("unix:{}", socket.display());
     let flushed = fleet.agent("one", &["spool", "flush", "--collector", &near]);

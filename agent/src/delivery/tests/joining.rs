@@ -71,7 +71,7 @@ async fn a_collector_without_the_pinned_authority_never_sees_the_token() {
     let wrong = JoinToken { pin: Digest::of(b"another"), ..token(&collector) };
     let (joined, _) = join(&collector, &wrong, SignedDuration::ZERO).await;
     let says = joined.unwrap_err().to_string();
-    assert!(says.contains("is not by the authority that the token names"), "{says}");
+    assert!(says.contains("does not show the authority that the token names"), "{says}");
     assert_eq!(collector.state().joined, []);
     assert_eq!(collector.state().dials, 1, "that cannot pass by itself");
 }
