@@ -26,7 +26,7 @@ pub use fault::{Fault, Spoken};
 pub use herald::Fate;
 pub use joining::{Joined, Joining};
 pub use keyring::{CLOCKS_APART, Keyring};
-pub use line::{Authorized, connect};
+pub use line::{Authorized, Connection, connect};
 pub use pace::Pace;
 pub use policy::{Next, policy};
 

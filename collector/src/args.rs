@@ -63,6 +63,9 @@ pub enum Command {
     /// List and revoke hosts that joined
     Agent(AgentArgs),
     /// Print the audit trail: who joined, renewed and was refused, and what operators did
+    ///
+    /// Each line has one of the events enrolled, replaced (a host joined again, with another key), renewed, refused, token-created,
+    /// token-revoked, agent-revoked and pruned (old lines were removed). Of refusals the newest 100,000 are kept.
     Audit(AuditArgs),
 }
 

@@ -1,4 +1,6 @@
-//! The whole pipeline on this host: a collector on a free loopback port, an agent, delivery over real gRPC.
+//! The whole pipeline on this host: a collector on a socket that is its own, an agent, delivery over real gRPC.
+
+mod place;
 
 use std::{path::Path, sync::Arc};
 
@@ -15,8 +17,9 @@ use fleetmark_proto::{
     report::Report,
     shell::output::tell,
 };
-use tokio::{net::TcpListener, sync::oneshot};
-use url::Url;
+use tokio::sync::oneshot;
+
+use place::Place;
 
 use crate::{
     server::{self, ServeError},
@@ -35,9 +38,11 @@ pub enum LocalError {
     /// The embedded collector failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// The embedded collector has no address.
-    #[error("cannot listen on a free loopback port")]
-    Listen(#[source] std::io::Error),
+    /// There is no place for the embedded collector's socket.
+    #[error(
+        "there is no place for a socket, neither in the state folder nor in that of temporary files"
+    )]
+    Place(#[source] std::io::Error),
     /// A part of the pipeline ended without a word.
     #[error("a part of the pipeline panicked")]
     Panicked(#[from] tokio::task::JoinError),
@@ -63,16 +68,16 @@ pub async fn local(
     findings: Findings,
     store: Arc<dyn Store>,
 ) -> Result<Local, LocalError> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(LocalError::Listen)?;
-    let address = listener.local_addr().map_err(LocalError::Listen)?;
-    let url = Url::parse(&format!("http://{address}"))
-        .map_err(|error| LocalError::Listen(std::io::Error::other(error)))?;
+    // Nobody else comes there, so nobody has to show anything, whether this host's collector was set up or not.
+    let place = Place::new(state_dir).map_err(LocalError::Place)?;
+    let socket = server::bind_socket(place.path())?;
+    let url = place.url().clone();
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async {
         // Dropping the sender stops the collector as well as sending does.
         let _ = stopped.await;
     };
-    let collector = tokio::spawn(server::serve(listener, store, shutdown));
+    let collector = tokio::spawn(server::serve(socket, store, shutdown));
 
     // A spool of its own: what waits in the agent's is for the fleet's collector.
     let spool = Spool::open(&state_dir.join("collector").join("local"), Bounds::default())?;

@@ -1,6 +1,6 @@
-//! The commands of operators: what they do to the store beside them.
+//! The commands of operators.
 
-use std::sync::Arc;
+mod counter;
 
 use fleetmark_agent::{args::GlobalArgs, command::Stopped};
 use fleetmark_proto::{
@@ -15,19 +15,18 @@ use jiff::Timestamp;
 
 use crate::{
     args::{
-        AgentCommand, AuditArgs, ListArgs, RevokeAgentArgs, RevokeTokenArgs, StoreArgs,
+        AgentCommand, AuditArgs, ListArgs, RevokeAgentArgs, RevokeTokenArgs, SourceArgs,
         TokenCommand, TokenCreateArgs,
     },
     authority::Authority,
-    control::{By, Desk, IssueError, Issuing},
+    control::{By, Issuing},
     finish,
-    identity::Address,
     registry::{AuditEntry, Registry},
     render, setup, source,
-    status::ControlError,
-    store::{self, Mode, StoreError},
+    store::StoreError,
     view::{self, Revocation},
 };
+use counter::{Counter, CounterError, here};
 
 /// Does what `token` says.
 pub(crate) async fn token(command: TokenCommand, global: &GlobalArgs) -> Result<Exit, Stopped> {
@@ -37,8 +36,8 @@ pub(crate) async fn token(command: TokenCommand, global: &GlobalArgs) -> Result<
             let rows = view::tokens(source(&from).await?.tokens().await?, Timestamp::now());
             finish(&output, &render::tokens(&rows, output.format)?, rows.is_empty())
         }
-        TokenCommand::Revoke(RevokeTokenArgs { id, store, output }) => {
-            let changed = desk(&store).await?.revoke_token(id.clone(), &here()).await;
+        TokenCommand::Revoke(RevokeTokenArgs { id, source: to, output }) => {
+            let changed = counter(&to).await?.revoke_token(&id).await;
             revoked("token", id.to_string(), changed, &output)
         }
     }
@@ -51,8 +50,8 @@ pub(crate) async fn agent(command: AgentCommand) -> Result<Exit, Stopped> {
             let rows = view::agents(source(&from).await?.agents().await?, Timestamp::now());
             finish(&output, &render::agents(&rows, output.format)?, rows.is_empty())
         }
-        AgentCommand::Revoke(RevokeAgentArgs { host, store, output }) => {
-            let changed = desk(&store).await?.revoke_agent(host.clone(), &here()).await;
+        AgentCommand::Revoke(RevokeAgentArgs { host, source: to, output }) => {
+            let changed = counter(&to).await?.revoke_agent(&host).await;
             revoked("host", host.to_string(), changed, &output)
         }
     }
@@ -73,6 +72,7 @@ pub(crate) async fn say_pruned(
     before: Timestamp,
 ) -> Result<(), StoreError> {
     let By { who, address, at } = here();
+    let before = before.strftime("%Y-%m-%dT%H:%M:%SZ");
     let detail = format!("{lines} lines of the audit trail from before {before}");
     let address = address.to_string();
     registry.record(AuditEntry { at, event: Event::Pruned, who, address, detail }).await
@@ -80,21 +80,20 @@ pub(crate) async fn say_pruned(
 
 async fn create_token(arguments: TokenCreateArgs, global: &GlobalArgs) -> Result<Exit, Stopped> {
     let asked = arguments.asked().map_err(|invalid| Stopped::usage(&invalid))?;
-    let TokenCreateArgs { store, endpoint, output, .. } = arguments;
-    let pin = match asked.role {
-        Role::Agent => Some(Authority::load(&setup::authority_folder(&global.state_dir))?.pin()),
-        Role::Reader | Role::Operator => None,
-    };
+    let TokenCreateArgs { source: to, endpoint, output, .. } = arguments;
     let role = asked.role;
-    let desk = Desk::new(open(&store).await?, Issuing { endpoint, pin });
-    let created = desk.create_token(asked, &here()).await.map_err(|error| match error {
-        ControlError::Issue(error @ (IssueError::NoEndpoint | IssueError::WrongEndpoint(_))) => {
-            Stopped::usage(&error)
-        }
-        ControlError::Store(error) => Stopped::from(error),
-        error => Stopped::from(error),
-    })?;
-    output.write(&render::created(&created, output.format)?)?;
+    let issuing = || {
+        let pin = match role {
+            Role::Agent => {
+                Some(Authority::load(&setup::authority_folder(&global.state_dir))?.pin())
+            }
+            Role::Reader | Role::Operator => None,
+        };
+        Ok(Issuing { endpoint, pin })
+    };
+    let created = Counter::open(&to, issuing).await?.create_token(asked).await;
+    let created = created.map_err(CounterError::stopped)?;
+    output.write_private(&render::created(&created, output.format)?)?;
     let known = &created.known;
     tell(format_args!(
         "token {} counts until {}; {}",
@@ -108,26 +107,15 @@ async fn create_token(arguments: TokenCreateArgs, global: &GlobalArgs) -> Result
     Ok(Exit::Success)
 }
 
-/// What is changed must be there: a new store somewhere else would make tokens that no collector knows.
-async fn open(store: &StoreArgs) -> Result<Arc<dyn Registry>, StoreError> {
-    Ok(store::open_both(&store.store, Mode::Change).await?.1)
-}
-
 /// Where something is revoked.
-async fn desk(store: &StoreArgs) -> Result<Desk, StoreError> {
-    Ok(Desk::new(open(store).await?, Issuing::default()))
-}
-
-/// Whoever runs this command, now. Who may write the store may say so.
-fn here() -> By {
-    let who = format!("user {}", rustix::process::geteuid().as_raw());
-    By { who, address: Address::Here, at: Timestamp::now() }
+async fn counter(to: &SourceArgs) -> Result<Counter, Stopped> {
+    Counter::open(to, || Ok(Issuing::default())).await
 }
 
 fn revoked(
     what: &'static str,
     id: String,
-    changed: Result<bool, ControlError>,
+    changed: Result<bool, CounterError>,
     output: &OutputArgs,
 ) -> Result<Exit, Stopped> {
     match changed {
@@ -136,11 +124,10 @@ fn revoked(
             output.write(&render::revocation(&revocation, output.format)?)?;
             Ok(Exit::Success)
         }
-        Err(unknown @ ControlError::Unknown(_)) => {
-            tell(unknown);
+        Err(error) if error.is_unknown() => {
+            tell(error);
             Ok(Exit::NoMatch)
         }
-        Err(ControlError::Store(error)) => Err(Stopped::from(error)),
-        Err(error) => Err(Stopped::from(error)),
+        Err(error) => Err(error.stopped()),
     }
 }

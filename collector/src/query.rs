@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fleetmark_proto::{
-    convert, limits,
+    convert, limits, shell,
     v1::{KeptRun, RunsRequest, query_server::Query},
 };
 use futures_util::{StreamExt as _, stream, stream::BoxStream};
@@ -15,8 +15,9 @@ use tokio::{
 use tonic::{Request, Response, Status};
 
 use crate::{
+    identity::Denied,
     ingest::Tally,
-    server::{Admitted, Peer},
+    server::{Admitted, Leave, Peer},
     status::{QueryError, Refusal},
     store::{Place, Store, StoreError},
 };
@@ -81,6 +82,7 @@ impl Query for QueryService {
             bounds: self.bounds,
             out,
             peer: extensions.get().cloned(),
+            leave: extensions.get().cloned(),
             _seat: seat,
             _held: extensions.get().cloned(),
         };
@@ -119,6 +121,7 @@ struct Call {
     bounds: Reading,
     out: mpsc::Sender<Part>,
     peer: Option<Peer>,
+    leave: Option<Leave>,
     _seat: OwnedSemaphorePermit,
     _held: Option<Admitted>,
 }
@@ -129,8 +132,16 @@ enum End {
     Gone,
     /// Nothing was taken for too long.
     Stalled,
+    /// It is not for the caller any more.
+    Denied(Denied),
     /// The store cannot be read.
     Store(StoreError),
+}
+
+impl From<Denied> for End {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
 }
 
 impl From<StoreError> for End {
@@ -148,7 +159,9 @@ impl Call {
                 let _ = self.tally.refused(Refusal::SlowReader);
                 return self.hang_up();
             }
+            Ok(Err(End::Denied(denied))) => Status::from(&denied),
             Ok(Err(End::Store(error))) => {
+                let error = shell::one_line(&error);
                 tracing::error!("cannot read what a reader asked for: {error}");
                 QueryError::Store.into()
             }
@@ -165,6 +178,8 @@ impl Call {
             let page = self.store.page(place, self.bounds.page_bytes).await?;
             let Some(last) = page.last() else { return self.send(Part::End).await };
             place = last.place.clone();
+            // It goes on for minutes, and who is revoked meanwhile gets no more.
+            self.leave.as_ref().map_or(Ok(()), Leave::check)?;
             for run in page {
                 let run = convert::kept_run(run.report, run.received_at, run.sent_at);
                 self.send(Part::Run(run)).await?;

@@ -47,7 +47,9 @@ pub enum Refused {
     #[error("this token ended at {0}; make another with `fleetmark-collector token create`")]
     Ended(Timestamp),
     /// It was used as often as it may be.
-    #[error("this token was used {0} times, as often as it may be")]
+    #[error(
+        "this token is used up ({0} of {0}); make another with `fleetmark-collector token create`"
+    )]
     UsedUp(u32),
     /// Somebody revoked it.
     #[error("this token was revoked")]

@@ -2,20 +2,21 @@
 
 use fleetmark_agent::{
     args::AccessArgs,
-    delivery::{self, Access, AccessError, Authorized, DeliveryError},
+    delivery::{self, Access, AccessError, Connection, DeliveryError},
 };
 use fleetmark_proto::{
-    control::{AuditEntry, KnownAgent, KnownToken},
+    control::{AuditEntry, Created, KnownAgent, KnownToken, NewToken},
     convert::{self, ReadRun},
+    id::HostId,
     invalid::Invalid,
     limits,
+    token::TokenId,
     v1::{
-        AgentsRequest, AgentsResponse, KeptRun, TokensRequest, TokensResponse,
-        control_client::ControlClient, query_client::QueryClient,
+        AgentsRequest, AgentsResponse, KeptRun, RevokeAgentRequest, RevokeTokenRequest, Revoked,
+        TokensRequest, TokensResponse, control_client::ControlClient, query_client::QueryClient,
     },
 };
 use jiff::Timestamp;
-use tokio::time::timeout;
 use tonic::{Code, Status};
 use url::Url;
 
@@ -41,6 +42,9 @@ pub enum RemoteError {
         /// What it said.
         message: String,
     },
+    /// It does not have what this is about.
+    #[error("{0}")]
+    Unknown(String),
     /// It does not know the question.
     #[error("the collector at {url} cannot be asked this; upgrade it")]
     Older {
@@ -53,15 +57,27 @@ pub enum RemoteError {
         /// Where it was asked.
         url: Url,
         /// What is wrong with the answer.
-        source: Invalid,
+        source: Box<Invalid>,
     },
+}
+
+impl RemoteError {
+    /// Whether what was typed cannot be done, whatever answers.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        use DeliveryError::{NeedsInsecure, NobodyBelieved};
+        match self {
+            Self::Access(_) => true,
+            Self::Collector(error) => matches!(error, NeedsInsecure { .. } | NobodyBelieved { .. }),
+            _ => false,
+        }
+    }
 }
 
 /// A collector at the other end of a connection.
 #[derive(Debug)]
 pub struct Remote {
-    url: Url,
-    channel: Authorized,
+    connection: Connection,
 }
 
 impl Remote {
@@ -70,10 +86,9 @@ impl Remote {
     /// # Errors
     ///
     /// If it cannot be reached or believed, or what it is to be shown cannot be read.
-    pub async fn connect(url: Url, access: &AccessArgs) -> Result<Self, RemoteError> {
+    pub async fn connect(url: &Url, access: &AccessArgs) -> Result<Self, RemoteError> {
         let access = Access::read(access)?;
-        let channel = delivery::connect(&url, &access).await?;
-        Ok(Self { url, channel })
+        Ok(Self { connection: delivery::connect(url, &access).await? })
     }
 
     /// The runs that ended at `since` or later, oldest first.
@@ -82,7 +97,7 @@ impl Remote {
     ///
     /// If the collector does not answer, or not to the end.
     pub async fn runs(&self, since: Option<Timestamp>) -> Result<Vec<StoredRun>, RemoteError> {
-        let mut client = QueryClient::new(self.channel.clone());
+        let mut client = QueryClient::new(self.connection.channel());
         let mut answer = self.wait(client.runs(convert::runs_request(since))).await?;
         let mut runs = Vec::new();
         while let Some(run) = self.wait(answer.get_mut().message()).await? {
@@ -97,7 +112,8 @@ impl Remote {
     ///
     /// If the collector does not answer.
     pub async fn tokens(&self) -> Result<Vec<KnownToken>, RemoteError> {
-        let mut client = ControlClient::new(self.channel.clone());
+        let mut client = ControlClient::new(self.connection.channel())
+            .max_decoding_message_size(limits::LIST_BYTES);
         let TokensResponse { tokens } =
             self.wait(client.tokens(TokensRequest {})).await?.into_inner();
         tokens.into_iter().map(|token| self.readable(KnownToken::from_wire(token))).collect()
@@ -109,7 +125,8 @@ impl Remote {
     ///
     /// If the collector does not answer.
     pub async fn agents(&self) -> Result<Vec<KnownAgent>, RemoteError> {
-        let mut client = ControlClient::new(self.channel.clone());
+        let mut client = ControlClient::new(self.connection.channel())
+            .max_decoding_message_size(limits::LIST_BYTES);
         let AgentsResponse { agents } =
             self.wait(client.agents(AgentsRequest {})).await?.into_inner();
         agents.into_iter().map(|agent| self.readable(KnownAgent::from_wire(agent))).collect()
@@ -121,7 +138,7 @@ impl Remote {
     ///
     /// If the collector does not answer, or not to the end.
     pub async fn audit(&self, since: Option<Timestamp>) -> Result<Vec<AuditEntry>, RemoteError> {
-        let mut client = ControlClient::new(self.channel.clone());
+        let mut client = ControlClient::new(self.connection.channel());
         let mut answer = self.wait(client.audit(convert::audit_request(since))).await?;
         let mut entries = Vec::new();
         while let Some(entry) = self.wait(answer.get_mut().message()).await? {
@@ -130,13 +147,52 @@ impl Remote {
         Ok(entries)
     }
 
+    /// Has a token made.
+    ///
+    /// # Errors
+    ///
+    /// If the collector does not answer, or refuses.
+    pub async fn create_token(&self, asked: NewToken) -> Result<Created, RemoteError> {
+        let mut client = ControlClient::new(self.connection.channel());
+        let created = self.wait(client.create_token(asked.into_wire())).await?.into_inner();
+        self.readable(Created::from_wire(created))
+    }
+
+    /// Has a token revoked, and tells whether this did it.
+    ///
+    /// # Errors
+    ///
+    /// If the collector does not answer, or knows no such token.
+    pub async fn revoke_token(&self, id: &TokenId) -> Result<bool, RemoteError> {
+        let mut client = ControlClient::new(self.connection.channel());
+        let request = RevokeTokenRequest { id: id.to_string() };
+        let Revoked { changed } = self.wait(client.revoke_token(request)).await?.into_inner();
+        Ok(changed)
+    }
+
+    /// Has a host revoked, and tells whether this did it.
+    ///
+    /// # Errors
+    ///
+    /// If the collector does not answer, or knows no such host.
+    pub async fn revoke_agent(&self, host: &HostId) -> Result<bool, RemoteError> {
+        let mut client = ControlClient::new(self.connection.channel());
+        let request = RevokeAgentRequest { host_id: host.to_string() };
+        let Revoked { changed } = self.wait(client.revoke_agent(request)).await?.into_inner();
+        Ok(changed)
+    }
+
     fn read(&self, run: KeptRun) -> Result<StoredRun, RemoteError> {
         let ReadRun { report, received_at, sent_at } = self.readable(convert::read_run(run))?;
         Ok(StoredRun { report, received_at, sent_at })
     }
 
     fn readable<T>(&self, read: Result<T, Invalid>) -> Result<T, RemoteError> {
-        read.map_err(|source| RemoteError::Answer { url: self.url.clone(), source })
+        let answer = |invalid| RemoteError::Answer {
+            url: self.connection.url().clone(),
+            source: Box::new(invalid),
+        };
+        read.map_err(answer)
     }
 
     /// Waits for the next part of an answer.
@@ -144,17 +200,16 @@ impl Remote {
         &self,
         part: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, RemoteError> {
-        let patience = limits::READ_PAUSE;
-        let url = || self.url.to_string();
-        let part = timeout(patience, part).await;
-        let part = part.map_err(|_| DeliveryError::TooSlow { url: url(), patience })?;
-        part.map_err(|status| match status.code() {
-            Code::Unauthenticated | Code::PermissionDenied => RemoteError::NotAllowed {
-                url: self.url.clone(),
+        let url = self.connection.url();
+        let refused = |status: &Status| match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied => Some(RemoteError::NotAllowed {
+                url: url.clone(),
                 message: delivery::plain(status.message()),
-            },
-            Code::Unimplemented => RemoteError::Older { url: self.url.clone() },
-            _ => DeliveryError::of_call(url(), &status, patience).into(),
-        })
+            }),
+            Code::NotFound => Some(RemoteError::Unknown(delivery::plain(status.message()))),
+            Code::Unimplemented => Some(RemoteError::Older { url: url.clone() }),
+            _ => None,
+        };
+        self.connection.wait(limits::READ_PAUSE, part, refused).await
     }
 }

@@ -14,6 +14,7 @@ mod trail;
 pub use admission::Admitted;
 pub(crate) use connections::Peer;
 pub use connections::raise_open_files;
+pub(crate) use guard::Leave;
 pub use guard::Trust;
 pub use listening::{Listeners, Socket, bind, bind_socket, check_listen};
 pub use tls::{Tls, TlsError, TlsFiles};
@@ -71,7 +72,10 @@ const OTHER_FILES: u64 = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Plaintext for other hosts needs leave.
-    #[error("{0} can be reached from other hosts, and plaintext needs --insecure")]
+    #[error(
+        "{0} can be reached from other hosts, and plaintext needs --insecure; \
+         `fleetmark-collector init` sets up TLS"
+    )]
     NeedsInsecure(SocketAddr),
     /// The address is taken.
     #[error("{0} is in use; stop what listens there, or choose another with --listen")]
@@ -347,11 +351,14 @@ fn control(setup: &Setup) -> Option<ControlServer<ControlService>> {
     Some(ControlServer::new(ControlService::new(registry, issuing, setup.clock.clone())))
 }
 
+/// What every call passes first.
+type Layers = Stack<Guard, Stack<Watch, Identity>>;
+
 /// Every server's first layers and services.
 fn router(
     policy: Arc<Policy>,
     health: HealthServer<impl Health>,
-) -> Result<Router<Stack<Guard, Stack<Watch, Identity>>>, ServeError> {
+) -> Result<Router<Layers>, ServeError> {
     let router = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))

@@ -18,8 +18,8 @@ use crate::{
     store::{self, Mode},
 };
 
-/// How the server lets in, as it follows from what was typed and from what `init` made.
-struct Door {
+/// On which terms callers are let in, as they follow from what was typed and from what `init` made.
+struct Terms {
     clock: Clock,
     tls: Option<Arc<Tls>>,
     authority: Option<Arc<Authority>>,
@@ -27,8 +27,8 @@ struct Door {
 }
 
 pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<Exit, Stopped> {
-    let door = Door::new(&arguments, &global.state_dir)?;
-    if door.tls.is_none() {
+    let terms = Terms::new(&arguments, &global.state_dir)?;
+    if terms.tls.is_none() {
         for address in &arguments.listen {
             server::check_listen(*address, arguments.insecure)
                 .map_err(|error| Stopped::usage(&error))?;
@@ -42,19 +42,23 @@ pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<E
         listeners.network.push(server::bind(*address)?);
     }
     let (opened, registry) = store::open_both(&arguments.store.store, Mode::Write).await?;
-    let place = place(&listeners, door.tls.is_some())?;
-    let socket = socket(&arguments, door.authority.is_some(), &global.state_dir);
-    tracing::info!("listening on {place}, storing in {}", arguments.store.store);
-    listeners.socket = match socket {
-        Ok(socket) => socket,
-        // Nobody asked for it, so it may be missing.
-        Err(error) if arguments.socket.is_none() => {
-            tracing::warn!("no Unix socket: {}", one_line(&error));
-            None
+    let mut place = place(&listeners, terms.tls.is_some())?;
+    let mut no_socket = None;
+    match socket(&arguments, terms.authority.is_some(), &global.state_dir) {
+        Ok(None) => {}
+        Ok(Some(socket)) => {
+            place = format!("{place}, and on {}", socket.path().display());
+            listeners.socket = Some(socket);
         }
+        // Nobody asked for it, so it may be missing.
+        Err(error) if arguments.socket.is_none() => no_socket = Some(error),
         Err(error) => return Err(error.into()),
-    };
-    door.warn(&arguments);
+    }
+    tracing::info!("listening on {place}, storing in {}", arguments.store.store);
+    if let Some(error) = no_socket {
+        tracing::warn!("no Unix socket: {}", one_line(&error));
+    }
+    terms.warn(&arguments);
     let shutdown = async {
         let which = tokio::select! {
             _ = terminated.recv() => "SIGTERM",
@@ -62,7 +66,7 @@ pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<E
         };
         tracing::info!("{which}: finishing what was accepted");
     };
-    let Door { clock, tls, authority, trust } = door;
+    let Terms { clock, tls, authority, trust } = terms;
     let bounds = Bounds::default().with_open_files(server::raise_open_files());
     let registry = Some(registry);
     let endpoint = arguments.endpoint;
@@ -72,7 +76,7 @@ pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<E
     Ok(Exit::Success)
 }
 
-impl Door {
+impl Terms {
     fn new(arguments: &ServeArgs, state_dir: &Path) -> Result<Self, Stopped> {
         let clock = Clock::system();
         let folder = Some(setup::authority_folder(state_dir)).filter(|it| Authority::is_in(it));
@@ -116,7 +120,7 @@ impl Door {
 }
 
 /// Keys and tokens are in this process' memory: no core dump of it is written, and no other process of its user reads it.
-fn keep_memory_private() {
+pub(crate) fn keep_memory_private() {
     // Where that is not allowed, it stays as it was.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     #[cfg(target_os = "linux")]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use fleetmark_agent::{args::GlobalArgs, command::Stopped};
-use fleetmark_proto::shell::{self, Exit, output};
+use fleetmark_proto::shell::{self, Exit, output, value};
 use jiff::Timestamp;
 use rustls::pki_types::ServerName;
 use toml::Value;
@@ -19,6 +19,7 @@ use url::{Host, Url};
 use crate::{
     args::InitArgs,
     authority::{Authority, AuthorityError},
+    serving,
     store::StoreUrl,
 };
 
@@ -62,6 +63,7 @@ pub(crate) fn init(arguments: InitArgs, global: &GlobalArgs) -> Result<Exit, Sto
     }
     let plan = Plan::new(arguments, global).map_err(|error| Stopped::usage(&error))?;
     let settings = plan.settings().map_err(|error| Stopped::usage(&error))?;
+    serving::keep_memory_private();
     let authority = Authority::make(&plan.names, Timestamp::now())?;
     // The authority is what makes it count, so it comes last.
     write(&plan.path, &settings)?;
@@ -126,7 +128,7 @@ impl Plan {
         let listen = self.listen.iter().cloned().map(Value::String).collect();
         let settings = [
             ("listen", Value::Array(listen)),
-            ("endpoint", self.endpoint.as_str().trim_end_matches('/').into()),
+            ("endpoint", value::collector_text(&self.endpoint).into()),
             ("store", self.store.to_string().into()),
         ];
         settings::with(&before, &settings).map_err(wrong)
@@ -157,7 +159,7 @@ impl Plan {
              Who has {key} can pass for any host: keep a copy safe, and the file for its owner alone.\n",
             pin = authority.pin(),
             names = names.join(", "),
-            endpoint = self.endpoint.as_str().trim_end_matches('/'),
+            endpoint = value::collector_text(&self.endpoint),
             settings = self.path.display(),
             key = authority_folder(&global.state_dir).join("ca.key").display(),
         )

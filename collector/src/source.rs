@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use fleetmark_agent::delivery::DeliveryError;
 use jiff::Timestamp;
 
 use crate::{
@@ -35,14 +34,7 @@ impl SourceError {
     /// Whether what was typed cannot be done, whatever answers.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        use DeliveryError::{NeedsInsecure, NobodyBelieved};
-        match self {
-            Self::Server(RemoteError::Access(_)) => true,
-            Self::Server(RemoteError::Collector(error)) => {
-                matches!(error, NeedsInsecure { .. } | NobodyBelieved { .. })
-            }
-            Self::Server(_) | Self::Store(_) => false,
-        }
+        matches!(self, Self::Server(error) if error.is_usage())
     }
 }
 
@@ -58,9 +50,7 @@ impl Source {
                 let (store, registry) = store::open_both(url, Mode::Read).await?;
                 Self::Store(store, registry)
             }
-            SourceArgs::Server(url, access) => {
-                Self::Server(Remote::connect(url.clone(), access).await?)
-            }
+            SourceArgs::Server(url, access) => Self::Server(Remote::connect(url, access).await?),
         })
     }
 

@@ -68,10 +68,11 @@ impl NewToken {
         convert::check_text("note", note)
     }
 
-    /// The token with this secret, if it is made now.
+    /// The token with this secret, if it is made now. Its times are whole seconds, for people.
     #[must_use]
     pub fn made(self, secret: &Secret, now: Timestamp) -> KnownToken {
         let Self { role, uses, ttl, labels, replace_host, network, note } = self;
+        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
         KnownToken {
             id: TokenId::of(secret),
             role,

@@ -28,6 +28,8 @@ pub const TOKEN_USES: u32 = 100_000;
 pub const TOKEN_AGE: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 /// How long after its end a certificate may be renewed.
 pub const RENEWAL_AGE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// Bytes of a list of tokens or hosts, as received by a program that asks a collector for it.
+pub const LIST_BYTES: usize = 64 * 1024 * 1024;
 /// Calls to join or renew that an address may make at once; then it is one a second.
 pub const ENROLLMENTS: u32 = 20;
 /// Lines of the audit trail that tell of somebody who was refused; the oldest go when there are more.

@@ -67,7 +67,7 @@ impl JoinToken {
         let mut payload = Zeroizing::new(Vec::with_capacity(2 * Secret::BYTES + 256));
         payload.extend_from_slice(self.secret.expose());
         payload.extend_from_slice(self.pin.as_bytes());
-        payload.extend_from_slice(self.endpoint.as_str().as_bytes());
+        payload.extend_from_slice(value::collector_text(&self.endpoint).as_bytes());
         write(JOIN, &payload)
     }
 }
@@ -222,6 +222,16 @@ mod tests {
         assert_eq!(format!(" {}\n", *typed).parse::<JoinToken>().unwrap(), token());
         let bearer = BearerToken { secret: Secret::from_slice(&[9; 32]).unwrap() };
         assert_eq!(bearer.expose().parse::<BearerToken>().unwrap(), bearer);
+    }
+
+    #[test]
+    fn a_token_leads_to_the_port_that_it_was_made_with() {
+        for port in [443, 7600] {
+            let endpoint = value::collector_url(&format!("https://collector:{port}")).unwrap();
+            let token = JoinToken { endpoint, ..token() };
+            let read: JoinToken = token.expose().parse().unwrap();
+            assert_eq!(read.endpoint.port_or_known_default(), Some(port));
+        }
     }
 
     #[test]

@@ -139,8 +139,7 @@ impl DeliveryError {
     }
 
     /// What a call came to that the collector or the network failed as a whole.
-    #[must_use]
-    pub fn of_call(url: String, status: &Status, patience: Duration) -> Self {
+    pub(super) fn of_call(url: String, status: &Status, patience: Duration) -> Self {
         let Some(source) = status.source() else {
             return Self::Refused {
                 url,

@@ -79,7 +79,8 @@ impl Dialer {
         let channel =
             connecting.map_err(|source| DeliveryError::of_dial(url.to_string(), source))?;
         let channel = InterceptedService::new(channel, access.bearer.clone());
-        Ok(Line { url: url.clone(), channel, seen, cut: Cut(tasks) })
+        let connection = Connection { url: url.clone(), channel, seen };
+        Ok(Line { connection, cut: Cut(tasks) })
     }
 
     /// Where a URL leads, and how to get there.
@@ -120,14 +121,16 @@ impl Dialer {
 /// # Errors
 ///
 /// If nobody answers there, what answers cannot be believed, or plaintext would leave this host without leave.
-pub async fn connect(url: &Url, access: &Access) -> Result<Authorized, DeliveryError> {
+pub async fn connect(url: &Url, access: &Access) -> Result<Connection, DeliveryError> {
     check(url, access)?;
     let clock = Clock::of_host();
     let (endpoint, connector) =
         Dialer::network().way(url, access, &clock, Pace::default().connect)?;
+    let seen = connector.seen();
     let connecting = endpoint.connect_with_connector(connector).await;
     let channel = connecting.map_err(|source| DeliveryError::of_dial(url.to_string(), source))?;
-    Ok(InterceptedService::new(channel, access.bearer.clone()))
+    let channel = InterceptedService::new(channel, access.bearer.clone());
+    Ok(Connection { url: url.clone(), channel, seen })
 }
 
 fn tls(
@@ -150,12 +153,68 @@ fn tls(
     Ok((config, name))
 }
 
-/// A connection. Dropping it cuts it; [`Line::hang_up`] closes it in good order.
+/// A connection for whoever makes calls of its own.
 #[derive(Debug)]
-pub(super) struct Line {
+pub struct Connection {
     url: Url,
     channel: Authorized,
     seen: Seen,
+}
+
+impl Connection {
+    /// Where it leads.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// What clients make their calls over.
+    #[must_use]
+    pub fn channel(&self) -> Authorized {
+        self.channel.clone()
+    }
+
+    /// Waits this long for an answer, or for the next part of one. For what the collector refuses, `refused` may have an error
+    /// of its own.
+    ///
+    /// # Errors
+    ///
+    /// If nothing comes in time, the connection breaks, or the collector refuses.
+    pub async fn wait<T, E: From<DeliveryError>>(
+        &self,
+        patience: Duration,
+        part: impl Future<Output = Result<T, Status>>,
+        refused: impl FnOnce(&Status) -> Option<E>,
+    ) -> Result<T, E> {
+        let url = || self.url.to_string();
+        Err(match time::timeout(patience, unpanicked(part)).await {
+            Ok(Some(Ok(part))) => return Ok(part),
+            Ok(Some(Err(status))) => match refused(&status) {
+                Some(refused) => return Err(refused),
+                None => self.explain(DeliveryError::of_call(url(), &status, patience)),
+            },
+            Ok(None) => {
+                let cause = "the answer cannot be read".to_owned();
+                DeliveryError::Broken { url: url(), cause }
+            }
+            Err(_) => DeliveryError::TooSlow { url: url(), patience },
+        }
+        .into())
+    }
+
+    /// What was seen on a connection that broke says more than that it did.
+    fn explain(&self, error: DeliveryError) -> DeliveryError {
+        match (error, self.seen.fault()) {
+            (DeliveryError::Broken { url, .. }, Some(fault)) => DeliveryError::Tls { url, fault },
+            (error, _) => error,
+        }
+    }
+}
+
+/// A connection of which all ends with it. Dropping it cuts it; [`Line::hang_up`] closes it in good order.
+#[derive(Debug)]
+pub(super) struct Line {
+    connection: Connection,
     cut: Cut,
 }
 
@@ -172,12 +231,12 @@ impl Line {
 
     /// Where it leads.
     pub(super) fn url(&self) -> &Url {
-        &self.url
+        &self.connection.url
     }
 
     /// What clients make their calls over.
     pub(super) fn channel(&self) -> Authorized {
-        self.channel.clone()
+        self.connection.channel()
     }
 
     /// Makes a call and waits for the answer for this long, of which the collector is told.
@@ -192,33 +251,15 @@ impl Line {
     {
         let mut request = Request::new(message);
         request.set_timeout(patience);
-        let call = unpanicked(send(request));
         // The client's own timeout ends with the headers of an answer.
-        let answered = time::timeout(patience, call).await;
-        let url = || self.url.to_string();
-        match answered {
-            Ok(Some(Ok(response))) => Ok(response.into_inner()),
-            Ok(Some(Err(status))) => {
-                let error = DeliveryError::of_call(url(), &status, patience);
-                Err(match (error, self.seen.fault()) {
-                    (DeliveryError::Broken { url, .. }, Some(fault)) => {
-                        DeliveryError::Tls { url, fault }
-                    }
-                    (error, _) => error,
-                })
-            }
-            Ok(None) => {
-                let cause = "the answer cannot be read".to_owned();
-                Err(DeliveryError::Broken { url: url(), cause })
-            }
-            Err(_) => Err(DeliveryError::TooSlow { url: url(), patience }),
-        }
+        let answer = self.connection.wait(patience, send(request), |_| None::<DeliveryError>);
+        Ok(answer.await?.into_inner())
     }
 
     /// Closes the connection; when this returns, it is closed.
     pub(super) async fn hang_up(self) {
-        let Self { url: _, channel, seen: _, cut } = self;
-        drop(channel);
+        let Self { connection, cut } = self;
+        drop(connection);
         let mut running = cut.0.take();
         let _ =
             time::timeout(FAREWELL, async { while running.join_next().await.is_some() {} }).await;

@@ -16,7 +16,7 @@ use fleetmark_proto::{
 };
 use url::Url;
 
-use super::{ListArgs, StoreArgs};
+use super::{ListArgs, SourceArgs};
 
 /// How long a token that hosts join with lives, unless its maker says otherwise.
 const JOIN_TTL: Duration = Duration::from_secs(10 * 60);
@@ -45,9 +45,9 @@ pub enum TokenCommand {
 /// Flags of `token create`.
 #[derive(Args, Clone, Debug)]
 pub struct TokenCreateArgs {
-    /// Where tokens are kept.
+    /// Where it is made.
     #[command(flatten)]
-    pub store: StoreArgs,
+    pub source: SourceArgs,
     /// What the token is good for
     #[arg(long, value_enum, default_value_t = Role::Agent, value_name = "ROLE")]
     pub role: Role,
@@ -69,7 +69,7 @@ pub struct TokenCreateArgs {
     /// What it is for, to tell it from others in the list
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
-    /// Where hosts reach the collector [default: what `init` wrote to fleetmark.toml]
+    /// Where hosts reach the collector; with --server, that one says so [default: what `init` wrote to fleetmark.toml]
     #[arg(long, value_name = "URL", value_parser = value::collector_url)]
     pub endpoint: Option<Url>,
     /// Form and place of the result.
@@ -118,9 +118,9 @@ fn flag(field: &str) -> String {
 pub struct RevokeTokenArgs {
     /// The token's id, as `token list` prints it
     pub id: TokenId,
-    /// Where it is kept.
+    /// Where it is revoked.
     #[command(flatten)]
-    pub store: StoreArgs,
+    pub source: SourceArgs,
     /// Form and place of the result.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -148,9 +148,9 @@ pub enum AgentCommand {
 pub struct RevokeAgentArgs {
     /// The host's id, as `agent list` prints it
     pub host: HostId,
-    /// Where it is kept.
+    /// Where it is revoked.
     #[command(flatten)]
-    pub store: StoreArgs,
+    pub source: SourceArgs,
     /// Form and place of the result.
     #[command(flatten)]
     pub output: OutputArgs,

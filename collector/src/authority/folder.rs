@@ -21,10 +21,11 @@ const AUTHORITY: (&str, &str) = ("ca.pem", "ca.key");
 const SERVER: (&str, &str) = ("server.pem", "server.key");
 
 impl Authority {
-    /// Whether there is one in this folder.
+    /// Whether there is one in this folder. One that cannot be seen is there: a collector that may not read its authority must
+    /// not do without.
     #[must_use]
     pub fn is_in(folder: &Path) -> bool {
-        folder.exists()
+        !matches!(folder.try_exists(), Ok(false))
     }
 
     /// Reads the authority that was saved there.
@@ -33,7 +34,7 @@ impl Authority {
     ///
     /// If there is none, or its files do not fit each other.
     pub fn load(folder: &Path) -> Result<Self, AuthorityError> {
-        if !folder.exists() {
+        if !Self::is_in(folder) {
             return Err(AuthorityError::Missing(folder.to_owned()));
         }
         let (certificate, key) = read_pair(folder, AUTHORITY)?;
@@ -54,7 +55,7 @@ impl Authority {
     ///
     /// If the folder is there already or cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), AuthorityError> {
-        if folder.exists() {
+        if Self::is_in(folder) {
             return Err(AuthorityError::Exists(folder.to_owned()));
         }
         let parent = folder.parent().unwrap_or(Path::new("/"));

@@ -144,6 +144,11 @@ fn files_that_do_not_fit_are_told() {
     assert!(Authority::load(&path).unwrap_err().to_string().ends_with("holds no key"));
     fs::remove_file(path.join("ca.key")).unwrap();
     assert!(matches!(Authority::load(&path), Err(AuthorityError::Missing(_))));
+    // Root may see everything, so what cannot be seen is one that leads in a circle.
+    let circle = folder.path().join("circle");
+    std::os::unix::fs::symlink(&circle, &circle).unwrap();
+    assert!(Authority::is_in(&circle.join("authority")), "there may be one");
+    assert!(matches!(Authority::load(&circle), Err(AuthorityError::File { .. })));
 }
 
 #[test]
@@ -171,7 +176,7 @@ fn the_servers_certificate_is_renewed_in_time_with_the_same_names() {
 #[test]
 fn certificates_are_checked_by_the_given_clock() {
     use rustls::time_provider::TimeProvider as _;
-    let clock = Clock::new(|| now());
+    let clock = Clock::new(now);
     let since = Duration::from_secs(1_795_600_800);
     assert_eq!(clock.current_time().map(|time| time.as_secs()), Some(since.as_secs()));
     assert_eq!(Clock::new(|| Timestamp::MIN).current_time(), None::<UnixTime>);

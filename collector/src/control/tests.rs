@@ -96,7 +96,7 @@ async fn a_token_leads_to_the_collector_and_its_digest_alone_is_kept() {
     assert_eq!(Some(token.endpoint), issuing().endpoint);
     assert_eq!(Some(token.pin), issuing().pin);
     assert_eq!(known, asked(Role::Agent).made(&token.secret, now()));
-    assert_eq!(collector.registry.tokens().await.unwrap(), [known.clone()]);
+    assert_eq!(collector.registry.tokens().await.unwrap(), [known]);
     let joining = Joining {
         token: token.secret.digest(),
         host_id: "web-1".parse().unwrap(),

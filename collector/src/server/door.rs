@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{
     Bounds,
     arrival::{Arrival, Shown},
-    connections::Connection,
+    connections::{Connection, Wire},
     listening::{Listeners, Socket},
     tls::Tls,
 };
@@ -45,10 +45,10 @@ const FAREWELL_BYTES: u64 = 64 * 1024;
 
 /// Lets connections in, no more at a time than the bounds say: further ones wait until others end.
 pub(super) struct Door {
-    pub(super) bounds: Bounds,
+    bounds: Bounds,
     /// Without, plaintext is spoken.
-    pub(super) tls: Option<Arc<Tls>>,
-    pub(super) authority: Option<Arc<Authority>>,
+    tls: Option<Arc<Tls>>,
+    authority: Option<Arc<Authority>>,
     slots: Arc<Semaphore>,
     said: Said,
 }
@@ -181,7 +181,7 @@ impl Door {
 
     async fn let_in(
         &self,
-        wire: Box<dyn super::connections::Wire>,
+        wire: Box<dyn Wire>,
         arrival: Arrival,
         slot: OwnedSemaphorePermit,
         came: Instant,

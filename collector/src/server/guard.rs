@@ -201,6 +201,24 @@ impl Policy {
         }
     }
 
+    /// Whether somebody who was let in would be let in now.
+    fn check_again(&self, caller: &Caller) -> Result<(), Denied> {
+        let Who::Known(subject, credential) = &caller.who else { return Ok(()) };
+        let id = match credential {
+            Credential::Certificate(shown) => return self.check_certificate(subject, shown),
+            Credential::Token(id) => id,
+        };
+        let ends_at = self.look(|standing| {
+            let mut bearers = standing.bearers.values();
+            bearers.find(|found| found.id == *id).map(|found| found.ends_at)
+        })?;
+        match ends_at {
+            Some(ends_at) if self.clock.now() > ends_at => Err(Denied::TokenEnded(ends_at)),
+            Some(_) => Ok(()),
+            None => Err(Denied::UnknownToken),
+        }
+    }
+
     /// Looks something up in what is known of who may do what.
     fn look<T: Default>(&self, up: impl FnOnce(&Standing) -> T) -> Result<T, Denied> {
         match &self.standings {
@@ -256,6 +274,20 @@ fn bearer(header: &[u8]) -> Result<BearerToken, Denied> {
     token.parse().map_err(|error: fleetmark_proto::token::TokenError| wrong(&error.to_string()))
 }
 
+/// Lets whoever answers at length ask whether the caller may still have it.
+#[derive(Clone)]
+pub(crate) struct Leave {
+    policy: Arc<Policy>,
+    caller: Caller,
+}
+
+impl Leave {
+    /// Whether the caller would be let in now: it may have been revoked, or have ended.
+    pub(crate) fn check(&self) -> Result<(), Denied> {
+        self.policy.check_again(&self.caller)
+    }
+}
+
 /// Puts the guard before all services.
 #[derive(Clone)]
 pub(super) struct Guard(pub(super) Arc<Policy>);
@@ -295,6 +327,8 @@ where
         let arrival = peer.map_or(&nowhere, Peer::arrival);
         match self.policy.judge(call, arrival, request.headers()) {
             Ok(caller) => {
+                let policy = Arc::clone(&self.policy);
+                request.extensions_mut().insert(Leave { policy, caller: caller.clone() });
                 request.extensions_mut().insert(caller);
             }
             Err(refusal) => {

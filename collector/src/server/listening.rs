@@ -1,11 +1,11 @@
 //! What the server listens on.
 
 use std::{
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, Permissions},
     io,
     net::SocketAddr,
     os::unix::{
-        fs::{DirBuilderExt as _, FileTypeExt as _},
+        fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _},
         net::UnixStream,
     },
     path::{Path, PathBuf},
@@ -43,6 +43,14 @@ impl From<Socket> for Listeners {
 pub struct Socket {
     pub(super) listener: UnixListener,
     path: PathBuf,
+}
+
+impl Socket {
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Drop for Socket {
@@ -113,8 +121,10 @@ fn listen_unix(path: &Path) -> io::Result<Socket> {
         Err(_) => {}
     }
     // At no time may another user open it.
-    let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+    let before = umask(Mode::RWXG | Mode::RWXO);
     let listener = UnixListener::bind(path);
     umask(before);
-    Ok(Socket { listener: listener?, path: path.to_owned() })
+    let socket = Socket { listener: listener?, path: path.to_owned() };
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(socket)
 }

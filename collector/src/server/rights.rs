@@ -33,9 +33,8 @@ const fn change(path: &'static str, right: Right) -> Call {
     Call { path, right, changes: true }
 }
 
-pub(super) static CALLS: [Call; 15] = [
+pub(super) static CALLS: [Call; 14] = [
     call("/grpc.health.v1.Health/Check", Right::Everybody),
-    call("/grpc.health.v1.Health/List", Right::Everybody),
     call("/grpc.health.v1.Health/Watch", Right::Everybody),
     change("/fleetmark.v1.Enrollment/Enroll", Right::Everybody),
     change("/fleetmark.v1.Enrollment/Renew", Right::Everybody),

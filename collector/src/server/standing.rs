@@ -84,3 +84,24 @@ impl Standings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{self, Mode, StoreUrl};
+
+    #[tokio::test]
+    async fn what_was_read_long_ago_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = StoreUrl::Sqlite(folder.path().join("store.db"));
+        let (_, registry) = store::open_both(&url, Mode::Write).await.unwrap();
+        let standings = Standings::read(registry).await.unwrap();
+        assert_eq!(standings.look(|standing| standing.agents.len()), Some(0));
+        tokio::time::pause();
+        tokio::time::advance(limits::STANDING_AGE).await;
+        assert_eq!(standings.look(|standing| standing.agents.len()), None);
+        tokio::time::resume();
+        standings.refresh().await;
+        assert_eq!(standings.look(|standing| standing.agents.len()), Some(0));
+    }
+}

@@ -17,6 +17,10 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 mod admission;
 mod connections;
 mod draining;
+mod handshakes;
+mod known;
+mod matrix;
+mod ownership;
 mod raw;
 mod reading;
 

@@ -122,55 +122,58 @@ impl Tls {
         loop {
             ticks.tick().await;
             let tls = Arc::clone(&self);
-            // Whatever came of it has been said.
-            let _ = tokio::task::spawn_blocking(move || tls.refresh()).await;
+            // It never panics, and it is never cancelled.
+            let news = tokio::task::spawn_blocking(move || tls.refresh()).await;
+            for news in news.unwrap_or_default() {
+                match news {
+                    Ok(done) => tracing::info!("{done}"),
+                    Err(failed) => tracing::warn!("{failed}"),
+                }
+            }
         }
     }
 
-    /// Makes another certificate for the server if it is time to, and reads the files if they are not as they were.
-    fn refresh(&self) {
+    /// Makes another certificate for the server if it is time to, and reads the files if they are not as they were. Tells what
+    /// was done and what could not be.
+    fn refresh(&self) -> Vec<News> {
+        let mut news = Vec::new();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
         if let Some(folder) = self.files.authority.as_deref()
-            && self.clock.now() >= state.due_at
+            && now >= state.due_at
         {
-            state.due_at = self.renew(folder);
+            let renewed = Authority::renew_server(folder, now)
+                .and_then(|_| Authority::load(folder))
+                .map(|authority| authority.server().due_at());
+            state.due_at = *renewed.as_ref().unwrap_or(&(now + AGAIN));
+            news.push(match renewed {
+                Ok(_) => Ok("made another certificate for this server"),
+                Err(error) => {
+                    let error = one_line(&error);
+                    Err(format!("cannot make another certificate for this server: {error}"))
+                }
+            });
         }
         let seen = self.files.seen();
-        if seen == state.seen {
-            return;
+        if seen != state.seen {
+            state.seen = seen;
+            news.push(match self.files.config(&self.clock) {
+                Ok(config) => {
+                    self.config.store(Arc::new(config));
+                    Ok("the certificates have changed, and were read again")
+                }
+                Err(error) => {
+                    let error = one_line(&error);
+                    Err(format!("the certificates have changed; those before stay in use: {error}"))
+                }
+            });
         }
-        state.seen = seen;
-        match self.files.config(&self.clock) {
-            Ok(config) => {
-                self.config.store(Arc::new(config));
-                tracing::info!("the certificates have changed, and were read again");
-            }
-            Err(error) => {
-                let error = one_line(&error);
-                tracing::warn!("the certificates have changed; those before stay in use: {error}");
-            }
-        }
-    }
-
-    /// Makes another certificate for the server; tells when to do so again.
-    fn renew(&self, folder: &Path) -> Timestamp {
-        let now = self.clock.now();
-        let renewed = Authority::renew_server(folder, now)
-            .and_then(|_| Authority::load(folder))
-            .map(|authority| authority.server().due_at());
-        match renewed {
-            Ok(due_at) => {
-                tracing::info!("made another certificate for this server");
-                due_at
-            }
-            Err(error) => {
-                let error = one_line(&error);
-                tracing::warn!("cannot make another certificate for this server: {error}");
-                now + AGAIN
-            }
-        }
+        news
     }
 }
+
+/// What was done, or could not be.
+type News = Result<&'static str, String>;
 
 impl TlsFiles {
     /// What can be told of the files without reading them.

@@ -15,6 +15,8 @@ use crate::{
 const OF_ONE: NonZeroU32 = NonZeroU32::new(6).unwrap();
 /// Entries a minute of all.
 const OF_ALL: NonZeroU32 = NonZeroU32::new(60).unwrap();
+/// Addresses of which it is known how many they have had.
+const ADDRESSES: usize = 1_024;
 /// Entries that wait to be written.
 const WAITING: usize = 64;
 
@@ -52,9 +54,12 @@ impl Trail {
 
     /// Has an entry written if this address has not had too many.
     pub(super) fn write(&self, address: Address, entry: impl FnOnce() -> AuditEntry) {
-        // What each address has had is forgotten when it does not matter any more, so that those who have many cost nothing.
-        if self.of_one.len() > WAITING {
+        if self.of_one.len() >= ADDRESSES {
+            // What does not matter any more is forgotten. Whoever has that many addresses has filled the trail already.
             self.of_one.retain_recent();
+            if self.of_one.len() >= ADDRESSES {
+                return;
+            }
         }
         if self.of_one.check_key(&together(address)).is_ok() && self.of_all.check().is_ok() {
             // Where so much happens that there is no room, the log tells of it.

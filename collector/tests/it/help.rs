@@ -15,8 +15,26 @@ fn help_is_as_it_was_read_last() {
         "enroll",
         "hardware",
     ];
-    let collector_commands =
-        ["", "local", "serve", "report", "profiles", "profiles diff", "hosts", "export", "prune"];
+    let collector_commands = [
+        "",
+        "local",
+        "init",
+        "serve",
+        "report",
+        "profiles",
+        "profiles diff",
+        "hosts",
+        "export",
+        "prune",
+        "token",
+        "token create",
+        "token list",
+        "token revoke",
+        "agent",
+        "agent list",
+        "agent revoke",
+        "audit",
+    ];
     let commands = agent_commands.iter().map(|name| ("agent", agent(), *name));
     let commands =
         commands.chain(collector_commands.iter().map(|name| ("collector", collector(), *name)));

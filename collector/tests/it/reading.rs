@@ -1,6 +1,6 @@
 //! Reading commands say the same beside the store and over the wire, and say what to do where they cannot.
 
-use std::net::TcpListener;
+use std::{fs, net::TcpListener};
 
 use crate::support::{Done, Serving, TINY, agent, collector, command, run};
 
@@ -88,4 +88,87 @@ fn what_was_said_closer_at_hand_counts() {
     assert!(line.contains("there is no store"), "{line}");
     let (_, line) = refused(&["hosts"], &[server]);
     assert!(line.contains("no collector answers"), "{line}");
+}
+
+/// A collector that was set up, and the folder of its state.
+fn set_up() -> (tempfile::TempDir, Serving) {
+    let folder = tempfile::tempdir().unwrap();
+    let state = ["--state-dir", folder.path().to_str().unwrap()];
+    let init = run(command(&collector()).args(["init", "--name", "localhost"]).args(state));
+    assert_eq!(init.code, 0, "{init:?}");
+    let mut program = command(&collector());
+    program.args(state);
+    let store = format!("sqlite:{}", folder.path().join("fleet.db").display());
+    let serving = Serving::start_as(program, &store);
+    (folder, serving)
+}
+
+fn port(serving: &Serving) -> String {
+    let rest = serving.url.rsplit(':').next().unwrap();
+    rest.chars().take_while(char::is_ascii_digit).collect()
+}
+
+#[test]
+fn operators_and_readers_ask_a_collector_that_was_set_up() {
+    let (folder, serving) = set_up();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let socket = format!("unix:{}", path("collector/collector.sock"));
+    let ask = |words: &[&str]| run(command(&collector()).args(words));
+    let near = |words: &[&str]| ask(&[words, &["--server", &socket]].concat());
+
+    let made = near(&["token", "create", "--note", "for hosts"]);
+    assert_eq!((made.code, made.stdout.starts_with("fmj1_")), (0, true), "{made:?}");
+    let reader = near(&["token", "create", "--role", "reader", "-f", "json"]).json();
+    let operator = near(&["token", "create", "--role", "operator", "-f", "json"]).json();
+    for (token, name) in [(&reader, "reader"), (&operator, "operator")] {
+        fs::write(path(name), token["token"].as_str().unwrap()).unwrap();
+    }
+    let port = port(&serving);
+    let url = format!("https://localhost:{port}");
+    let authority = path("collector/authority/ca.pem");
+    let far = |words: &[&str], role: &str| {
+        let access = ["--server", &url, "--tls-ca", &authority, "--bearer-token-file", &path(role)];
+        ask(&[words, &access].concat())
+    };
+
+    let listed = far(&["token", "list", "-f", "json"], "operator").json();
+    assert_eq!(listed, near(&["token", "list", "-f", "json"]).json());
+    assert_eq!(listed.as_array().unwrap().len(), 3);
+    assert_eq!(far(&["hosts"], "reader").code, 5, "nobody has reported");
+    let denied = far(&["token", "list"], "reader");
+    assert_eq!(denied.code, 1);
+    assert!(denied.stderr.contains("does not allow this: Control/Tokens is for the role operator"));
+    let nobody = ask(&["hosts", "--server", &url, "--tls-ca", &authority]);
+    assert_eq!((nobody.code, nobody.stderr.lines().count()), (1, 1), "{nobody:?}");
+    assert!(nobody.stderr.contains("--bearer-token-file"), "{nobody:?}");
+
+    let id = reader["id"].as_str().unwrap();
+    let revoked = far(&["token", "revoke", id, "-f", "json"], "operator").json();
+    assert_eq!(revoked["changed"], true);
+    let again = near(&["token", "revoke", id, "-f", "json"]).json();
+    assert_eq!(again["changed"], false);
+    let refused = far(&["hosts"], "reader");
+    assert!(refused.stderr.contains("was revoked"), "{refused:?}");
+    for words in [["token", "revoke", "0123456789ab"], ["agent", "revoke", "web-1"]] {
+        let unknown = far(&words, "operator");
+        assert_eq!((unknown.code, unknown.stdout.as_str()), (5, ""), "{unknown:?}");
+        assert!(unknown.stderr.starts_with("there is no "), "{unknown:?}");
+    }
+    let trail = near(&["audit", "-f", "csv"]).stdout;
+    let id = operator["id"].as_str().unwrap();
+    assert!(trail.contains(&format!("operator {id}")), "{trail}");
+}
+
+#[test]
+fn a_collector_that_cannot_be_believed_is_told_in_a_line() {
+    let (_folder, serving) = set_up();
+    let (other, _) = set_up();
+    let port = port(&serving);
+    let url = format!("https://localhost:{port}");
+    let authority = other.path().join("collector/authority/ca.pem").display().to_string();
+    let (code, line) = refused(&["hosts", "--server", &url, "--tls-ca", &authority], &[]);
+    assert!(code == 1 && line.contains("no authority signed"), "{line}");
+    let plain = format!("http://localhost:{port}");
+    let (code, line) = refused(&["hosts", "--server", &plain], &[]);
+    assert!(code == 1 && line.contains("https:"), "{line}");
 }

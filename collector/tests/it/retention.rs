@@ -48,8 +48,9 @@ fn old_runs_go_and_do_not_come_back() {
     assert_eq!(lines[0], "what,before,rows");
     assert!(lines[1].starts_with("runs,") && lines[1].ends_with("Z,120"), "{lines:?}");
     assert!(lines[2].starts_with("keys,") && lines[2].ends_with("Z,0"), "{lines:?}");
+    assert!(lines[3].starts_with("audit,") && lines[3].ends_with("Z,0"), "{lines:?}");
     let again = prune(&["--format", "json"]).json();
-    assert_eq!(again["removed"], serde_json::json!({ "runs": 0, "keys": 0 }));
+    assert_eq!(again["removed"], serde_json::json!({ "runs": 0, "keys": 0, "audit": 0 }));
 
     let again = submit(&old);
     assert_eq!(again, Answer::Answered { stored: 0, duplicate: 120, other: 0 });

@@ -1,9 +1,10 @@
 //! Where results go, and in which form.
 
 use std::{
-    fs,
+    fs::{self, OpenOptions, Permissions},
     io::{self, Write as _},
-    path::PathBuf,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
 };
 
 use clap::{Args, ValueEnum};
@@ -54,6 +55,29 @@ impl OutputArgs {
             None => print(text),
         }
     }
+
+    /// Writes a result that is a secret: a file of it is for its owner alone.
+    ///
+    /// # Errors
+    ///
+    /// If the file or stream cannot be written.
+    pub fn write_private(&self, text: &str) -> Result<(), WriteError> {
+        match &self.output {
+            Some(path) => private(path, text)
+                .map_err(|source| WriteError { place: path.display().to_string(), source }),
+            None => print(text),
+        }
+    }
+}
+
+fn private(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // What others put there is theirs to read until now, and holds nothing yet; a pipe or a terminal has no such mode.
+    if file.metadata()?.is_file() {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    file.write_all(text.as_bytes())
 }
 
 /// Writes to standard output. A reader that has gone away is no error.

@@ -93,6 +93,10 @@ pub fn label(text: &str) -> Result<(String, String), String> {
 /// If it is not one.
 pub fn collector_url(text: &str) -> Result<Url, String> {
     const WRONG: &str = "must be a URL such as https://collector:7600";
+    // The url crate passes over these, and what is left is not what a person reads.
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(WRONG.to_owned());
+    }
     let mut url: Url = text.parse().map_err(|_| WRONG.to_owned())?;
     if url.scheme() == "unix" {
         let path = url.path();
@@ -104,7 +108,9 @@ pub fn collector_url(text: &str) -> Result<Url, String> {
     }
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     let anonymous = url.username().is_empty() && url.password().is_none();
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !bare || !anonymous {
+    let whole = text.get(url.scheme().len()..).is_some_and(|rest| rest.starts_with("://"));
+    let known = matches!(url.scheme(), "http" | "https");
+    if !known || !whole || !url.has_host() || !bare || !anonymous {
         return Err(WRONG.to_owned());
     }
     // The url crate drops a scheme's own port; only what was typed tells `:80` from nothing.
@@ -115,6 +121,15 @@ pub fn collector_url(text: &str) -> Result<Url, String> {
         url.set_port(Some(7600)).map_err(|()| WRONG.to_owned())?;
     }
     Ok(url)
+}
+
+/// What [`collector_url`] reads as this URL: with its port, which a URL leaves out where it is its scheme's own.
+#[must_use]
+pub fn collector_text(url: &Url) -> String {
+    match (url.host(), url.port_or_known_default()) {
+        (Some(host), Some(port)) => format!("{}://{host}:{port}", url.scheme()),
+        _ => url.as_str().to_owned(),
+    }
 }
 
 /// Whether a URL leads to this host and nowhere else.
@@ -226,11 +241,31 @@ mod tests {
             "http://",
             "http://x/y",
             "http://u@x",
+            "https:00/",
+            "https:collector:7600",
+            "https:/collector",
+            "https://collector:\t443",
+            "https://col\nlector",
+            " https://collector",
             "unix:",
             "unix:socket",
             "unix://host/socket",
         ] {
             assert!(collector_url(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_collector_is_the_same_after_it_was_written_and_read() {
+        for (typed, written) in [
+            ("https://collector:443", "https://collector:443"),
+            ("http://[::1]:80/", "http://[::1]:80"),
+            ("https://collector", "https://collector:7600"),
+            ("unix:/run/fleetmark.sock", "unix:/run/fleetmark.sock"),
+        ] {
+            let url = collector_url(typed).unwrap();
+            assert_eq!(collector_text(&url), written);
+            assert_eq!(collector_url(written), Ok(url));
         }
     }
 

@@ -1,12 +1,22 @@
 //! Readers: what they get, how many there may be, and that the slow ones are cut off.
 
-use fleetmark_proto::v1::{KeptRun, RunsRequest, query_client::QueryClient};
+use fleetmark_agent::delivery::Bearer;
+use fleetmark_proto::{
+    control::NewToken,
+    role::Role,
+    v1::{KeptRun, RunsRequest, query_client::QueryClient},
+};
 use tokio_stream::StreamExt as _;
-use tonic::{Status, Streaming, transport::Endpoint};
+use tonic::{Status, Streaming, service::interceptor::InterceptedService, transport::Endpoint};
 use tonic_types::StatusExt as _;
 
 use super::{raw::PATIENCE, *};
-use crate::{query::Reading, testing::ToldStore};
+use crate::{
+    control::{By, Desk, Issuing},
+    identity::Address,
+    query::Reading,
+    testing::ToldStore,
+};
 
 const SOON: Duration = Duration::from_millis(150);
 
@@ -120,7 +130,20 @@ async fn a_reader_that_takes_nothing_is_cut_off() {
     let stalled = ask(&narrow(server.address).await, None).await.unwrap();
     assert_eq!(read_when_possible(&server.channel).await.len(), reports);
     let cut_off = tokio::time::timeout(PATIENCE, rest(stalled)).await.unwrap();
-    assert!(cut_off.is_err(), "its connection was closed");
+    assert!(cut_off.is_err(), "a part must not pass for the whole");
+}
+
+#[tokio::test]
+async fn the_connection_of_a_reader_that_takes_nothing_is_closed() {
+    let reading = Reading { pause: SOON, ..Reading::default() };
+    let bounds = Bounds { reading, connections: 1, idle_in_a_crowd: SOON, ..Bounds::default() };
+    let server = start_within(bounds).await;
+    fill(&server).await;
+    drop(server.channel);
+    let _stalled = ask(&narrow(server.address).await, None).await.unwrap();
+    let other = tokio::time::timeout(PATIENCE, connect(server.address)).await.unwrap();
+    let answer = tokio::time::timeout(PATIENCE, submit(&other, vec![])).await.unwrap();
+    assert_eq!(answer.unwrap_err().code(), Code::InvalidArgument, "there is room again");
 }
 
 #[tokio::test]
@@ -132,6 +155,50 @@ async fn reading_has_an_end() {
     let answer = ask(&server.channel, None).await.unwrap();
     let status = tokio::time::timeout(PATIENCE, rest(answer)).await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+}
+
+#[tokio::test]
+async fn who_is_revoked_while_reading_gets_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = StoreUrl::Sqlite(folder.path().join("store.db"));
+    let (store, registry) = store::open_both(&url, Mode::Write).await.unwrap();
+    let local = start_over(Arc::clone(&store), folder, Bounds::default()).await;
+    let reports = fill(&local).await;
+    let by = By { who: "test".into(), address: Address::Here, at: Timestamp::now() };
+    let desk = Desk::new(Arc::clone(&registry), Issuing::default());
+    let asked = NewToken {
+        role: Role::Reader,
+        uses: 0,
+        ttl: PATIENCE,
+        labels: [].into(),
+        replace_host: None,
+        network: None,
+        note: String::new(),
+    };
+    let created = desk.create_token(asked, &by).await.unwrap();
+    let bearer = Bearer::new(&created.token.parse().unwrap());
+
+    let bounds = Bounds { refresh: SOON, ..Bounds::default() };
+    let trust = Trust { loopback: false, network: false };
+    let setup = Setup { trust, registry: Some(registry), ..Setup::local(bounds) };
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve_as(setup, listener.into(), store, std::future::pending()));
+    let channel = InterceptedService::new(narrow(address).await, bearer);
+    let mut client = QueryClient::new(channel);
+    let all = client.runs(convert::runs_request(None)).await.unwrap().into_inner();
+    assert_eq!(rest(all).await.unwrap().len(), reports);
+    let answer = client.runs(convert::runs_request(None)).await.unwrap().into_inner();
+    assert!(desk.revoke_token(created.known.id, &by).await.unwrap());
+    let refused = async {
+        let is_denied = |status: Status| status.code() == Code::Unauthenticated;
+        while !client.runs(convert::runs_request(None)).await.is_err_and(is_denied) {
+            tokio::time::sleep(SOON / 8).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.unwrap();
+    let status = rest(answer).await.map(|runs| runs.len()).unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use crate::{
         AuditEntry, Event, Joining, KnownAgent, KnownToken, Network, Refused, Registry, Standing,
     },
 };
-use row::{AgentRow, TokenRow, json};
+use row::{AgentRow, StandingRow, TokenRow, json};
 
 #[async_trait]
 impl Registry for Sqlite {
@@ -132,10 +132,12 @@ impl Registry for Sqlite {
             // One transaction, so that both are of one moment.
             let transaction = connection.transaction()?;
             let mut standing = Standing::default();
-            let mut agents = transaction.prepare_cached("SELECT * FROM agent")?;
-            for row in agents.query_map([], AgentRow::take)? {
-                let (agent, key) = row?.read()?;
-                standing.agents.insert(agent.host_id.clone(), row::agent_standing(&agent, key));
+            let mut agents = transaction.prepare_cached(
+                "SELECT host_id, key_sha256, revoked_at_us IS NOT NULL AS is_revoked FROM agent",
+            )?;
+            for row in agents.query_map([], StandingRow::take)? {
+                let (host_id, agent) = row?.read()?;
+                standing.agents.insert(host_id, agent);
             }
             let mut tokens = transaction.prepare_cached(
                 "SELECT * FROM token WHERE role != 'agent' AND revoked_at_us IS NULL",

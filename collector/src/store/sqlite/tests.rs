@@ -190,6 +190,31 @@ async fn a_store_that_another_holds_is_busy() {
 }
 
 #[tokio::test]
+async fn damaged_rows_of_the_registry_are_named_and_let_nobody_in() {
+    use crate::registry::Registry as _;
+
+    let (_folder, path) = folder();
+    let store = Sqlite::open(path.clone(), Mode::Write).unwrap();
+    let damage = |sql: &str| Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    damage(
+        "INSERT INTO token VALUES ('0123456789ab', randomblob(32), 'reader', 0, 0, 0, 0, NULL, '{}',
+                                   NULL, '10.2/16', '');
+         INSERT INTO agent VALUES ('a b', '', randomblob(32), 0, '', '0123456789ab', 0, 0, NULL, '{}');
+         INSERT INTO audit VALUES (7, 0, 'exploded', '', '', '')",
+    );
+    let says = |error: StoreError, place: &str| {
+        assert_eq!(error.to_string(), format!("the store is damaged: {place}"));
+    };
+    let network = "table token, column network, row 0123456789ab";
+    says(store.tokens().await.unwrap_err(), network);
+    says(store.agents().await.unwrap_err(), "table agent, column host_id, row a b");
+    says(store.audit(None).await.unwrap_err(), "table audit, column event, row 7");
+    says(store.standing().await.unwrap_err(), "table agent, column host_id, row a b");
+    damage("DELETE FROM agent");
+    says(store.standing().await.unwrap_err(), network);
+}
+
+#[tokio::test]
 async fn a_flood_of_refusals_pushes_out_its_own_oldest_alone() {
     use fleetmark_proto::limits;
 

@@ -20,10 +20,6 @@ pub(super) fn json(labels: &BTreeMap<String, String>) -> String {
     Value::from_iter(labels.clone()).to_string()
 }
 
-pub(super) fn agent_standing(agent: &KnownAgent, key: Digest) -> AgentStanding {
-    AgentStanding { key, is_revoked: agent.revoked_at.is_some() }
-}
-
 pub(super) fn bearer_standing(token: KnownToken) -> BearerStanding {
     let KnownToken { id, role, ends_at, network, .. } = token;
     BearerStanding { id, role, ends_at, network }
@@ -130,6 +126,31 @@ impl AgentRow {
             labels: place.checked("labels", serde_json::from_str(&self.labels))?,
         };
         Ok((agent, place.checked("key_sha256", Digest::from_bytes(&self.key_sha256))?))
+    }
+}
+
+/// What of a row of `agent` decides of calls. It is read again and again, so it is no more.
+#[derive(Debug)]
+pub(super) struct StandingRow {
+    host_id: String,
+    key_sha256: Vec<u8>,
+    is_revoked: bool,
+}
+
+impl StandingRow {
+    pub(super) fn take(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            host_id: row.get("host_id")?,
+            key_sha256: row.get("key_sha256")?,
+            is_revoked: row.get("is_revoked")?,
+        })
+    }
+
+    pub(super) fn read(self) -> Result<(HostId, AgentStanding), StoreError> {
+        let Self { host_id, key_sha256, is_revoked } = self;
+        let place = Place { table: "agent", row: &host_id };
+        let key = place.checked("key_sha256", Digest::from_bytes(&key_sha256))?;
+        Ok((place.parse("host_id", &host_id)?, AgentStanding { key, is_revoked }))
     }
 }
 

@@ -1,0 +1,330 @@
+//! Handshakes: who gets through, who does not and what is said of it, and certificates that change while the server runs.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    sync::{Mutex, PoisonError},
+};
+
+use rustls::{client::ResolvesClientCert, pki_types::CertificateDer, sign::CertifiedKey};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tracing::subscriber::DefaultGuard;
+
+use super::{
+    known::*,
+    raw::{PATIENCE, eventually},
+    *,
+};
+
+/// What the log says while this is there, in this thread.
+struct Log {
+    text: Arc<Mutex<Vec<u8>>>,
+    _guard: DefaultGuard,
+}
+
+impl Log {
+    fn begin() -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&text);
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || Writer(Arc::clone(&writer)))
+            .finish();
+        Self { text, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    fn text(&self) -> String {
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8(text.clone()).unwrap()
+    }
+
+    /// Waits until it says so.
+    async fn says(&self, words: &str) -> String {
+        let line = || self.text().lines().find(|line| line.contains(words)).map(str::to_owned);
+        let said = tokio::time::timeout(PATIENCE / 2, eventually(async || line()));
+        said.await.unwrap_or_else(|_| panic!("nobody says {words:?}:\n{}", self.text()))
+    }
+}
+
+struct Writer(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+const URI: &str = "fleetmark://agent/a";
+
+/// Whether somebody is answered at all.
+async fn health(channel: Channel) -> Result<(), tonic::Status> {
+    let request = HealthCheckRequest { service: String::new() };
+    HealthClient::new(channel).check(request).await.map(|_| ())
+}
+
+#[tokio::test]
+async fn who_speaks_plaintext_gets_no_byte() {
+    let log = Log::begin();
+    let collector = start_known(Asked::default()).await;
+    for words in
+        [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..], b"GET / HTTP/1.1\r\n\r\n"]
+    {
+        let mut socket = TcpStream::connect(collector.address).await.unwrap();
+        socket.write_all(words).await.unwrap();
+        let mut said = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut said)).await.unwrap();
+        assert_eq!(said, b"");
+    }
+    let line = log.says("it speaks plaintext").await;
+    assert!(line.contains("WARN") && line.contains("no TLS with 127.0.0.1:"), "{line}");
+    let plain = Channel::from_shared(format!("http://{}", collector.address)).unwrap();
+    let refused = match plain.connect().await {
+        Ok(channel) => health(channel).await.is_err(),
+        Err(_) => true,
+    };
+    assert!(refused);
+    health(collector.dial(None).await).await.unwrap();
+}
+
+#[tokio::test]
+async fn certificates_that_do_not_count_are_told_by_their_kind() {
+    type Make = fn(&Known) -> Card;
+    let wrong: [(Make, &str); 4] = [
+        (
+            |known| Other::new().card(URI, known.now() + 1.hours()),
+            "was signed by an authority that is not trusted here",
+        ),
+        (|known| known.others.card(URI, known.now() - 1.hours()), "has ended"),
+        (|_| self_signed(), "was signed by an authority that is not trusted here"),
+        (
+            |known| Card { certificate: vec![1, 2, 3].into(), ..known.stranger("a") },
+            "cannot be read",
+        ),
+    ];
+    for (make, says) in wrong {
+        // Of each kind a line is said at once, and the next one later; so each has a server of its own.
+        let log = Log::begin();
+        let collector = start_known(Asked::default()).await;
+        let card = make(&collector);
+        let mut config = collector.client(None);
+        config.client_auth_cert_resolver = Arc::new(Shows::new(&card));
+        let channel = dial(collector.address, config).await.unwrap();
+        health(channel).await.unwrap_err();
+        let line = log.says(says).await;
+        assert!(line.contains("no TLS with 127.0.0.1:"), "{line}");
+        assert!(line.contains("its certificate"), "{line}");
+        health(collector.dial(None).await).await.unwrap();
+    }
+}
+
+fn self_signed() -> Card {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.subject_alt_names = vec![rcgen::SanType::URI(URI.try_into().unwrap())];
+    Card { certificate: params.self_signed(&key).unwrap().into(), key }
+}
+
+/// Shows a certificate, whatever it is.
+#[derive(Debug)]
+struct Shows(Arc<CertifiedKey>);
+
+impl Shows {
+    fn new(card: &Card) -> Self {
+        let key = crate::authority::provider().key_provider.load_private_key(card.key_der());
+        let chain: Vec<CertificateDer<'static>> = vec![card.certificate.clone()];
+        Self(Arc::new(CertifiedKey::new(chain, key.unwrap())))
+    }
+}
+
+impl ResolvesClientCert for Shows {
+    fn resolve(
+        &self,
+        _hints: &[&[u8]],
+        _schemes: &[rustls::SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_believes_somebody_else_is_told_of() {
+    let log = Log::begin();
+    let collector = start_known(Asked::default()).await;
+    let mut roots = rustls::RootCertStore::empty();
+    let other = Authority::make(&[], Timestamp::now()).unwrap();
+    roots.add(other.certificate_der().to_vec().into()).unwrap();
+    assert!(dial(collector.address, client(roots, None)).await.is_err());
+    let line = log.says("it does not trust this collector's certificate").await;
+    assert!(line.contains("no TLS with 127.0.0.1:"), "{line}");
+}
+
+#[tokio::test]
+async fn refused_calls_are_told_with_address_and_reason() {
+    let log = Log::begin();
+    let collector = start_known(Asked::default()).await;
+    submit(&collector.dial(None).await, vec![]).await.unwrap_err();
+    log.says("refused somebody at 127.0.0.1: Ingest/Submit: this call needs a certificate").await;
+    submit(&collector.dial(Some(&collector.stranger("b"))).await, vec![]).await.unwrap_err();
+    log.says("refused agent b at 127.0.0.1: Ingest/Submit: host b is not enrolled here").await;
+}
+
+#[tokio::test]
+async fn handshakes_have_their_time_and_hold_nobody_up() {
+    let log = Log::begin();
+    let soon = Duration::from_millis(200);
+    let bounds = Bounds { preface: soon, ..Bounds::default() };
+    let collector = start_known(Asked { bounds, ..Asked::default() }).await;
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        silent.push(TcpStream::connect(collector.address).await.unwrap());
+    }
+    health(collector.dial(None).await).await.unwrap();
+    for socket in silent {
+        super::raw::closed(socket).await;
+    }
+    log.says("it took too long").await;
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_over_tls_and_unix_sockets_too() {
+    let soon = Duration::from_millis(200);
+    let bounds = Bounds { idle: soon, ..Bounds::default() };
+    let collector = start_known(Asked { bounds, ..Asked::default() }).await;
+    let path = collector.folder.path().join("own.sock");
+    let mut near = tokio::net::UnixStream::connect(path).await.unwrap();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    near.write_all(preface).await.unwrap();
+    let tcp = TcpStream::connect(collector.address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(collector.client(None)));
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let mut far = connector.connect(name, tcp).await.unwrap();
+    far.write_all(preface).await.unwrap();
+    far.flush().await.unwrap();
+    let mut said = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, far.read_to_end(&mut said)).await.unwrap();
+    let _ = tokio::time::timeout(PATIENCE, near.read_to_end(&mut said)).await.unwrap();
+    assert!(!said.is_empty(), "both spoke HTTP/2 before");
+}
+
+#[tokio::test]
+async fn certificates_are_read_again_when_they_change() {
+    let log = Log::begin();
+    let collector = start_known(Asked::default()).await;
+    let own = collector.folder.path().join("authority");
+    let before = shown(&collector).await;
+    assert_eq!(before, collector.authority.server_chain());
+
+    fs::write(own.join("server.pem"), "nonsense").unwrap();
+    let line = log.says("those before stay in use").await;
+    assert!(line.contains("server.pem holds no certificate"), "{line}");
+    assert_eq!(shown(&collector).await, before);
+
+    // A year later, which is not to be waited for: what was broken is made anew from the authority's key.
+    let other = Authority::make(&[], Timestamp::now()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other");
+    other.save(&path).unwrap();
+    for file in ["server.key", "server.pem"] {
+        fs::copy(path.join(file), own.join(file)).unwrap();
+    }
+    log.says("the certificates have changed, and were read again").await;
+    let after = shown(&collector).await;
+    assert_eq!(after[0], other.server_chain()[0]);
+}
+
+/// The certificates that a collector shows.
+async fn shown(collector: &Known) -> Vec<CertificateDer<'static>> {
+    let connector = tokio_rustls::TlsConnector::from(Arc::new({
+        let mut config = collector.client(None);
+        config.dangerous().set_certificate_verifier(Arc::new(Believes));
+        config
+    }));
+    let tcp = TcpStream::connect(collector.address).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let stream = connector.connect(name, tcp).await.unwrap();
+    let certificates = stream.get_ref().1.peer_certificates().unwrap();
+    certificates.iter().map(|certificate| certificate.clone().into_owned()).collect()
+}
+
+/// Believes everybody.
+#[derive(Debug)]
+struct Believes;
+
+impl rustls::client::danger::ServerCertVerifier for Believes {
+    fn verify_server_cert(
+        &self,
+        _end: &CertificateDer<'_>,
+        _between: &[CertificateDer<'_>],
+        _name: &rustls::pki_types::ServerName<'_>,
+        _ocsp: &[u8],
+        _now: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.3 only".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        crate::authority::provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[tokio::test]
+async fn the_server_gets_another_certificate_in_time() {
+    let collector = start_known(Asked::default()).await;
+    let before = shown(&collector).await;
+    collector.pass((244 * 24).hours());
+    let after = eventually(async || {
+        let after = shown(&collector).await;
+        (after[0] != before[0]).then_some(after)
+    })
+    .await;
+    assert_eq!(after[1], before[1], "of the same authority");
+}
+
+#[tokio::test]
+async fn a_socket_is_for_its_owner_and_goes_with_its_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new").join("own.sock");
+    let socket = bind_socket(&path).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+    let taken = bind_socket(&path).unwrap_err();
+    assert!(taken.to_string().contains("is in use"), "{taken}");
+    drop(socket);
+    assert!(!path.exists());
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "left behind by somebody who was killed");
+    drop(bind_socket(&path).unwrap());
+    fs::write(&path, "a file").unwrap();
+    bind_socket(&path).unwrap_err();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "a file");
+}

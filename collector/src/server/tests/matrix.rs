@@ -1,0 +1,373 @@
+//! Who may call what: every role, every call, and credentials that are missing, wrong, ended, revoked and right.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use fleetmark_proto::{
+    control::Event, role::Role, token::BearerToken, v1::control_client::ControlClient,
+};
+use http_body_util::Full;
+use prost_types::FileDescriptorSet;
+use tonic::body::Body;
+use tower::Service as _;
+
+use super::{known::*, raw::eventually, *};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// The table of ARCHITECTURE.md: who may make a call, of nobody, agents, readers and operators.
+const TABLE: [(&str, [bool; 4]); 14] = [
+    ("/grpc.health.v1.Health/Check", [true, true, true, true]),
+    ("/grpc.health.v1.Health/Watch", [true, true, true, true]),
+    ("/fleetmark.v1.Enrollment/Enroll", [true, true, true, true]),
+    ("/fleetmark.v1.Enrollment/Renew", [true, true, true, true]),
+    ("/fleetmark.v1.Ingest/Submit", [false, true, false, false]),
+    ("/fleetmark.v1.Query/Runs", [false, false, true, true]),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", [false, false, true, true]),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", [false, false, true, true]),
+    ("/fleetmark.v1.Control/CreateToken", [false, false, false, true]),
+    ("/fleetmark.v1.Control/Tokens", [false, false, false, true]),
+    ("/fleetmark.v1.Control/RevokeToken", [false, false, false, true]),
+    ("/fleetmark.v1.Control/Agents", [false, false, false, true]),
+    ("/fleetmark.v1.Control/RevokeAgent", [false, false, false, true]),
+    ("/fleetmark.v1.Control/Audit", [false, false, false, true]),
+];
+
+/// What a guard says to a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Said {
+    Passed,
+    Unknown,
+    NotAllowed,
+}
+
+/// Makes a call with an empty message.
+async fn call(
+    channel: &Channel,
+    path: &str,
+    bearer: Option<&str>,
+) -> Result<(Said, String), tonic::transport::Error> {
+    let mut request = http::Request::post(path)
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    if let Some(bearer) = bearer {
+        request = request.header("authorization", bearer);
+    }
+    let empty = Bytes::from_static(&[0; 5]);
+    let request = request.body(Body::new(Full::new(empty))).unwrap();
+    let mut channel = channel.clone();
+    std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
+    let answer = channel.call(request).await?;
+    let status = tonic::Status::from_header_map(answer.headers());
+    let message = status.as_ref().map(|status| status.message().to_owned()).unwrap_or_default();
+    let said = match status.map(|status| status.code()) {
+        Some(Code::Unauthenticated) => Said::Unknown,
+        Some(Code::PermissionDenied) => Said::NotAllowed,
+        _ => Said::Passed,
+    };
+    Ok((said, message))
+}
+
+/// Every call is answered as the table says for this column.
+async fn may(channel: &Channel, bearer: Option<&str>, column: usize) {
+    for (path, allowed) in TABLE {
+        let expected = match (allowed[column], column) {
+            (true, _) => Said::Passed,
+            (false, 0) => Said::Unknown,
+            (false, _) => Said::NotAllowed,
+        };
+        let (said, message) = call(channel, path, bearer).await.unwrap();
+        assert_eq!(said, expected, "{path} as {column}: {message}");
+    }
+}
+
+/// Whoever comes like this is nobody, and told so in these words.
+async fn is_nobody(channel: &Channel, bearer: Option<&str>, says: &str) {
+    may(channel, bearer, 0).await;
+    let (_, message) = call(channel, "/fleetmark.v1.Query/Runs", bearer).await.unwrap();
+    assert!(message.contains(says), "{message:?} does not say {says:?}");
+}
+
+/// Waits until the collector knows of what was changed beside it.
+async fn becomes(channel: &Channel, bearer: Option<&str>, path: &str, said: Said) {
+    eventually(async || (call(channel, path, bearer).await.unwrap().0 == said).then_some(())).await;
+}
+
+fn header(token: &BearerToken) -> String {
+    format!("Bearer {}", *token.expose())
+}
+
+const NOBODY: usize = 0;
+const AGENT: usize = 1;
+const READER: usize = 2;
+const OPERATOR: usize = 3;
+
+#[test]
+fn the_table_has_every_call() {
+    use prost::Message as _;
+    let mut calls = BTreeSet::new();
+    for bytes in [
+        v1::DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ] {
+        for file in FileDescriptorSet::decode(bytes).unwrap().file {
+            for service in &file.service {
+                let methods = service.method.iter().map(|method| {
+                    format!("/{}.{}/{}", file.package(), service.name(), method.name())
+                });
+                calls.extend(methods);
+            }
+        }
+    }
+    let table: BTreeSet<String> = TABLE.iter().map(|(path, _)| (*path).to_owned()).collect();
+    assert_eq!(table, calls);
+}
+
+#[tokio::test]
+async fn without_credentials_nobody_is_known() {
+    let collector = start_known(Asked::default()).await;
+    let channel = collector.dial(None).await;
+    is_nobody(&channel, None, "this call needs a certificate").await;
+    let (said, _) = call(&channel, "/fleetmark.v1.Ingest/Unheard", None).await.unwrap();
+    assert_eq!(said, Said::Unknown, "a call that is not in the table");
+}
+
+#[tokio::test]
+async fn agents_have_certificates() {
+    let collector = start_known(Asked::default()).await;
+    let card = collector.agent("a").await;
+    let channel = collector.dial(Some(&card)).await;
+    becomes(&channel, None, "/fleetmark.v1.Ingest/Submit", Said::Passed).await;
+    may(&channel, None, AGENT).await;
+
+    let stranger = collector.stranger("b");
+    let channel_b = collector.dial(Some(&stranger)).await;
+    is_nobody(&channel_b, None, "host b is not enrolled here").await;
+
+    collector.agent("a").await;
+    becomes(&channel, None, "/fleetmark.v1.Ingest/Submit", Said::Unknown).await;
+    is_nobody(&channel, None, "host a was enrolled again with another key").await;
+}
+
+#[tokio::test]
+async fn an_agent_that_is_revoked_is_nobody_on_open_connections_too() {
+    let collector = start_known(Asked::default()).await;
+    let card = collector.agent("a").await;
+    let channel = collector.dial(Some(&card)).await;
+    becomes(&channel, None, "/fleetmark.v1.Ingest/Submit", Said::Passed).await;
+    collector.revoke_agent("a").await;
+    becomes(&channel, None, "/fleetmark.v1.Ingest/Submit", Said::Unknown).await;
+    is_nobody(&channel, None, "host a was revoked").await;
+    is_nobody(&collector.dial(Some(&card)).await, None, "host a was revoked").await;
+}
+
+#[tokio::test]
+async fn an_agent_whose_certificate_ends_is_nobody_on_open_connections_too() {
+    let collector = start_known(Asked::default()).await;
+    let card = collector.agent("a").await;
+    let channel = collector.dial(Some(&card)).await;
+    becomes(&channel, None, "/fleetmark.v1.Ingest/Submit", Said::Passed).await;
+    collector.pass(25.hours());
+    is_nobody(&channel, None, "the certificate ended at ").await;
+    let again = collector.dial(Some(&card)).await;
+    assert!(call(&again, TABLE[0].0, None).await.is_err(), "the handshake refuses it");
+    let without = collector.dial(None).await;
+    is_nobody(&without, None, "this call needs a certificate").await;
+}
+
+#[tokio::test]
+async fn readers_and_operators_have_tokens() {
+    let collector = start_known(Asked::default()).await;
+    for (role, column) in [(Role::Reader, READER), (Role::Operator, OPERATOR)] {
+        let channel = collector.dial(None).await;
+        let token = collector.bearer(role, 48 * HOUR).await;
+        let bearer = header(&token);
+        becomes(&channel, Some(&bearer), "/fleetmark.v1.Query/Runs", Said::Passed).await;
+        may(&channel, Some(&bearer), column).await;
+        let lower = bearer.replacen("Bearer", "bearer", 1);
+        may(&channel, Some(&lower), column).await;
+
+        collector.revoke_bearer(&token).await;
+        becomes(&channel, Some(&bearer), "/fleetmark.v1.Query/Runs", Said::Unknown).await;
+        is_nobody(&channel, Some(&bearer), "is unknown here, or was revoked").await;
+
+        let token = collector.bearer(role, HOUR).await;
+        let bearer = header(&token);
+        becomes(&channel, Some(&bearer), "/fleetmark.v1.Query/Runs", Said::Passed).await;
+        collector.pass(2.hours());
+        becomes(&channel, Some(&bearer), "/fleetmark.v1.Query/Runs", Said::Unknown).await;
+        may(&channel, Some(&bearer), NOBODY).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_token_of_this_collectors_is_told() {
+    let collector = start_known(Asked::default()).await;
+    let channel = collector.dial(None).await;
+    let unknown = BearerToken { secret: fleetmark_proto::secret::Secret::new().unwrap() };
+    is_nobody(&channel, Some(&header(&unknown)), "is unknown here, or was revoked").await;
+    let token = header(&unknown);
+    for (wrong, says) in [
+        (&token[..token.len() - 1], "mistyped or cut off"),
+        ("Basic YTpi", "it has another scheme"),
+        ("x", "it has no scheme"),
+        ("Bearer fmj1_AAAA", "it is for a host to join with"),
+    ] {
+        is_nobody(&channel, Some(wrong), "is not `Bearer` with a token").await;
+        let (_, said) = call(&channel, "/fleetmark.v1.Query/Runs", Some(wrong)).await.unwrap();
+        assert!(said.contains(says) || wrong.contains("fmj1"), "{said}");
+        assert!(!said.contains(wrong), "what came is not repeated: {said}");
+    }
+    // A token that counts for nothing does not fall back on a certificate that counts.
+    let card = collector.agent("a").await;
+    let agent = collector.dial(Some(&card)).await;
+    becomes(&agent, None, "/fleetmark.v1.Ingest/Submit", Said::Passed).await;
+    is_nobody(&agent, Some(&header(&unknown)), "is unknown here").await;
+    let reader = header(&collector.bearer(Role::Reader, HOUR).await);
+    becomes(&agent, Some(&reader), "/fleetmark.v1.Query/Runs", Said::Passed).await;
+    may(&agent, Some(&reader), READER).await;
+}
+
+#[tokio::test]
+async fn others_authorities_name_agents_readers_and_operators() {
+    let collector = start_known(Asked::default()).await;
+    let tomorrow = collector.now() + 24.hours();
+    for (uri, column) in [
+        ("fleetmark://agent/x", AGENT),
+        ("fleetmark://reader/x", READER),
+        ("fleetmark://operator/x", OPERATOR),
+    ] {
+        let card = collector.others.card(uri, tomorrow);
+        may(&collector.dial(Some(&card)).await, None, column).await;
+        let foreign = Other::new().card(uri, tomorrow);
+        let refused = collector.dial(Some(&foreign)).await;
+        assert!(call(&refused, TABLE[0].0, None).await.is_err(), "{uri}");
+        let ended = collector.others.card(uri, collector.now() - 1.hours());
+        let refused = collector.dial(Some(&ended)).await;
+        assert!(call(&refused, TABLE[0].0, None).await.is_err(), "{uri}");
+    }
+    let nobody = collector.others.card("https://example.com/x", tomorrow);
+    is_nobody(&collector.dial(Some(&nobody)).await, None, "must name one subject").await;
+    // Here, hosts that were revoked are so whoever else speaks for them.
+    collector.agent("x").await;
+    let card = collector.others.card("fleetmark://agent/x", tomorrow);
+    let channel = collector.dial(Some(&card)).await;
+    may(&channel, None, AGENT).await;
+    collector.revoke_agent("x").await;
+    becomes(&channel, None, "/fleetmark.v1.Ingest/Submit", Said::Unknown).await;
+}
+
+#[tokio::test]
+async fn a_place_can_be_enough() {
+    let collector = start_known(Asked::default()).await;
+    let near = collector.near().await;
+    for (path, _) in TABLE {
+        assert_eq!(call(&near, path, None).await.unwrap().0, Said::Passed, "{path}");
+    }
+    let trust = |loopback, network| Asked {
+        trust: Trust { loopback, network },
+        is_tls: false,
+        ..Asked::default()
+    };
+    for (asked, is_enough) in
+        [(trust(true, false), true), (trust(false, true), true), (trust(false, false), false)]
+    {
+        let collector = start_known(asked).await;
+        let channel = connect(collector.address).await;
+        for (path, [nobody, agent, reader, _]) in TABLE {
+            let is_allowed = nobody || is_enough && (agent || reader);
+            let expected = if is_allowed { Said::Passed } else { Said::Unknown };
+            assert_eq!(call(&channel, path, None).await.unwrap().0, expected, "{path}");
+        }
+        let operator = header(&collector.bearer(Role::Operator, HOUR).await);
+        becomes(&channel, Some(&operator), "/fleetmark.v1.Control/Agents", Said::Passed).await;
+        may(&channel, Some(&operator), OPERATOR).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_may_be_for_a_network() {
+    let collector = start_known(Asked::default()).await;
+    let mut headers = Vec::new();
+    for network in ["127.0.0.0/8", "10.0.0.0/8"] {
+        let asked = fleetmark_proto::control::NewToken {
+            network: Some(network.parse().unwrap()),
+            ..token(Role::Reader, HOUR)
+        };
+        let by = crate::control::By {
+            who: String::new(),
+            address: crate::identity::Address::Here,
+            at: collector.now(),
+        };
+        let created = collector.desk().create_token(asked, &by).await.unwrap();
+        headers.push(format!("Bearer {}", *created.token));
+    }
+    let channel = collector.dial(None).await;
+    becomes(&channel, Some(&headers[0]), "/fleetmark.v1.Query/Runs", Said::Passed).await;
+    is_nobody(&channel, Some(&headers[1]), "may not be used from 127.0.0.1").await;
+    is_nobody(&collector.near().await, Some(&headers[1]), "may not be used from unix").await;
+}
+
+#[tokio::test]
+async fn who_joins_is_known_at_once() {
+    let far_away = Bounds { refresh: 100 * HOUR, ..Bounds::default() };
+    let collector = start_known(Asked { bounds: far_away, ..Asked::default() }).await;
+    let channel = collector.dial(None).await;
+    let created = {
+        let request = v1::CreateTokenRequest { role: 1, uses: 1, ttl_s: 600, ..Default::default() };
+        let answer = ControlClient::new(collector.near().await).create_token(request).await;
+        answer.unwrap().into_inner().token
+    };
+    let secret = created.parse::<fleetmark_proto::token::JoinToken>().unwrap().secret;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
+    let enroll = v1::EnrollRequest {
+        host_id: "a".to_owned(),
+        host_name: "a".to_owned(),
+        request: request.der().to_vec(),
+        proof: Some(v1::enroll_request::Proof::Token(secret.expose().to_vec())),
+    };
+    let mut client = v1::enrollment_client::EnrollmentClient::new(channel);
+    let issued = client.enroll(enroll).await.unwrap().into_inner();
+    let card = Card { certificate: issued.certificate.into(), key };
+    let agent = collector.dial(Some(&card)).await;
+    may(&agent, None, AGENT).await;
+    let revoke = v1::RevokeAgentRequest { host_id: "a".to_owned() };
+    let near = collector.near().await;
+    let mut control = ControlClient::new(near);
+    assert!(control.revoke_agent(revoke).await.unwrap().into_inner().changed);
+    is_nobody(&agent, None, "host a was revoked").await;
+}
+
+#[tokio::test]
+async fn refused_calls_are_counted_and_some_of_them_in_the_trail() {
+    let collector = start_known(Asked::default()).await;
+    let channel = collector.dial(None).await;
+    for _ in 0..20 {
+        call(&channel, "/fleetmark.v1.Control/Agents", None).await.unwrap();
+    }
+    let near = collector.near().await;
+    // Another address has its own share of the trail.
+    let request = v1::CreateTokenRequest { role: 2, ttl_s: 600, ..Default::default() };
+    let created = ControlClient::new(near.clone()).create_token(request).await.unwrap();
+    let bearer = format!("Bearer {}", created.into_inner().token);
+    call(&near, "/fleetmark.v1.Control/Agents", Some(&bearer)).await.unwrap();
+    let trail = eventually(async || {
+        let all = collector.registry.audit(None).await.unwrap();
+        let refused: Vec<_> =
+            all.into_iter().filter(|entry| entry.event == Event::Refused).collect();
+        refused.iter().any(|entry| entry.address == "unix").then_some(refused)
+    })
+    .await;
+    let (unix, others): (Vec<_>, Vec<_>) = trail.iter().partition(|entry| entry.address == "unix");
+    assert_eq!(others.len(), 6, "{others:?}");
+    assert_eq!((others[0].who.as_str(), others[0].address.as_str()), ("", "127.0.0.1"));
+    assert!(others[0].detail.starts_with("Control/Agents: this call needs a certificate"));
+    let denied = unix.iter().find(|entry| entry.detail.contains("is for the role")).unwrap();
+    assert!(denied.who.starts_with("reader "), "{denied:?}");
+    assert!(denied.detail.contains("Control/Agents is for the role operator, not for reader"));
+    let served = collector.stop().await;
+    assert!(served.tally.calls_denied() >= 21);
+}

@@ -1,0 +1,206 @@
+//! From nothing to a collector that asks who calls, as an operator does it; and what those hear who are not known.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::support::{Done, Serving, TINY, agent, collector, command, run};
+
+/// A folder for the collector's state and one for an agent's.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn collector(&self, words: &[&str]) -> Done {
+        run(command(&collector()).args(words).arg("--state-dir").arg(self.state()))
+    }
+
+    fn agent(&self, words: &[&str]) -> Done {
+        run(command(&agent()).args(words).arg("--state-dir").arg(self.0.path().join("agent")))
+    }
+
+    fn state(&self) -> std::path::PathBuf {
+        self.0.path().join("state")
+    }
+
+    fn init(&self) -> Done {
+        self.collector(&["init", "--name", "localhost"])
+    }
+
+    /// Serves on a free port, with a store in the state folder.
+    fn serve(&self) -> Serving {
+        let mut program = command(&collector());
+        program.env("FLEETMARK_COLLECTOR_STATE_DIR", self.state());
+        Serving::start_as(program, &self.store())
+    }
+
+    fn store(&self) -> String {
+        format!("sqlite:{}", self.state().join("collector/fleetmark.db").display())
+    }
+
+    /// A token to join with at this collector.
+    fn token(&self, serving: &Serving) -> String {
+        let endpoint = endpoint(serving);
+        let done = self.collector(&["token", "create", "--endpoint", &endpoint]);
+        assert_eq!(done.code, 0, "{done:?}");
+        done.stdout.trim().to_owned()
+    }
+}
+
+fn endpoint(serving: &Serving) -> String {
+    serving.url.replace("http://127.0.0.1", "https://localhost")
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn init_makes_what_serve_and_token_read_and_overwrites_nothing() {
+    let place = Place::new();
+    let done = place.init();
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{done:?}");
+    for says in [
+        "a certificate for localhost",
+        "reach this collector at https://localhost:7600",
+        "fleetmark-collector serve --state-dir",
+        "fleetmark-collector token create --state-dir",
+        "fleetmark-agent enroll TOKEN",
+    ] {
+        assert!(done.stdout.contains(says), "{says}: {done:?}");
+    }
+    let settings = fs::read_to_string(place.state().join("fleetmark.toml")).unwrap();
+    assert_eq!(
+        settings,
+        format!(
+            "[collector]\nlisten = [\"0.0.0.0:7600\"]\nendpoint = \"https://localhost:7600\"\nstore = \"{}\"\n",
+            place.store()
+        )
+    );
+    let authority = place.state().join("collector").join("authority");
+    assert_eq!(mode(&authority), 0o700);
+    assert_eq!(
+        (mode(&authority.join("ca.key")), mode(&authority.join("server.key"))),
+        (0o600, 0o600)
+    );
+
+    let key = fs::read(authority.join("ca.key")).unwrap();
+    let again = place.init();
+    assert_eq!(again.code, 1);
+    assert!(again.stderr.contains("is there already; it is not overwritten"), "{again:?}");
+    assert_eq!(fs::read(authority.join("ca.key")).unwrap(), key);
+}
+
+#[test]
+fn what_cannot_be_set_up_is_told_in_a_line() {
+    for (words, settings, says) in [
+        (&["init", "--name", "a b"][..], "", "must be a host's name or address"),
+        (&["init", "--name", "a", "--endpoint", "https://b"], "", "no certificate would be for b"),
+        (&["init", "--name", "a", "--endpoint", "http://a"], "", "must be an https URL"),
+        (
+            &["init", "--name", "a"],
+            "[collector]\nendpoint = \"https://b:1\"\n",
+            "give it as --name too",
+        ),
+        (
+            &["init", "--name", "a"],
+            "[collector]\nlisten = \"127.0.0.1:1\"\nendpoint = \"https://a:2\"\n",
+            "",
+        ),
+        (
+            &["init", "--name", "a", "--listen", "0.0.0.0:2"],
+            "[collector]\nlisten = \"127.0.0.1:1\"\n",
+            "has listen = \"127.0.0.1:1\" already; init does not overwrite it",
+        ),
+        (&["serve", "--tls-ca", "x"], "", "there is no certificate to show"),
+        (&["serve", "--tls-cert", "x"], "", "--tls-key"),
+    ] {
+        let place = Place::new();
+        if !settings.is_empty() {
+            fs::create_dir_all(place.state()).unwrap();
+            fs::write(place.state().join("fleetmark.toml"), settings).unwrap();
+        }
+        let done = place.collector(words);
+        let authority = place.state().join("collector").join("authority");
+        if says.is_empty() {
+            assert_eq!(done.code, 0, "{words:?}: {done:?}");
+            continue;
+        }
+        assert_eq!(done.code, 2, "{words:?}: {done:?}");
+        assert!(done.stderr.contains(says), "{words:?}: {done:?}");
+        assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
+        assert!(!authority.exists(), "nothing is half done");
+    }
+}
+
+#[test]
+fn from_nothing_to_a_report_in_six_commands() {
+    let place = Place::new();
+    assert_eq!(place.init().code, 0);
+    let serving = place.serve();
+    let token = place.token(&serving);
+    let enrolled = place.agent(&["enroll", &token, "--host-id", "web-1"]);
+    assert_eq!(enrolled.code, 0, "{enrolled:?}");
+    let ran = place.agent(&[&["run"], &TINY[..]].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let hosts = place.collector(&["hosts", "-f", "json"]).json();
+    assert_eq!(hosts[0]["id"], "web-1", "{hosts}");
+    // Beside the collector, its socket is enough.
+    let socket = place.state().join("collector").join("collector.sock");
+    assert_eq!(mode(&socket), 0o600);
+    let server = format!("unix:{}", socket.display());
+    let near = place.collector(&["hosts", "-f", "json", "--server", &server]).json();
+    assert_eq!(near, hosts);
+    let (status, log) = serving.stop(Signal::TERM);
+    assert!(status.success());
+    let log = log.join("\n");
+    assert!(log.contains("agent web-1 joined from 127.0.0.1"), "{log}");
+    assert!(!log.contains(&token), "{log}");
+    assert!(!socket.exists());
+}
+
+#[test]
+fn who_is_not_known_is_told_and_who_speaks_plaintext_gets_nothing() {
+    let place = Place::new();
+    assert_eq!(place.init().code, 0);
+    let serving = place.serve();
+    let words = [&["run", "--collector", &serving.url], &TINY[..]].concat();
+    let plain = place.agent(&words);
+    assert!(plain.stderr.contains("not delivered"), "{plain:?}");
+    let mut socket = TcpStream::connect(serving.url.strip_prefix("http://").unwrap()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    let mut said = Vec::new();
+    let _ = socket.read_to_end(&mut said);
+    assert_eq!(said, b"");
+    let ca = place.state().join("collector/authority/ca.pem");
+    let ca = ca.to_str().unwrap();
+    let unknown = place.collector(&["hosts", "--server", &endpoint(&serving), "--tls-ca", ca]);
+    assert_eq!(unknown.code, 1, "{unknown:?}");
+    assert!(unknown.stderr.contains("this call needs a certificate"), "{unknown:?}");
+    let (_, log) = serving.stop(Signal::TERM);
+    let log = log.join("\n");
+    assert!(log.contains("it speaks plaintext, and this address takes TLS only"), "{log}");
+    assert!(log.contains("refused somebody at 127.0.0.1: Query/Runs: this call needs"), "{log}");
+    assert!(log.contains("calls without leave: 1"), "{log}");
+}
+
+#[test]
+fn local_needs_no_credentials_on_a_host_that_was_set_up() {
+    let place = Place::new();
+    assert_eq!(place.init().code, 0);
+    let done = place.collector(&[&["local", "-f", "json", "--host-id", "me"], &TINY[..]].concat());
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(done.json()["profiles"][0]["hosts"], 1);
+}
