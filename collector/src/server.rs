@@ -144,6 +144,8 @@ pub struct Bounds {
     pub drain: Duration,
     /// How often it is looked whether who may do what, or a certificate, has changed.
     pub refresh: Duration,
+    /// How long after the last time that is looked again for somebody who is not known.
+    pub refresh_for_strangers: Duration,
     /// How batches are committed.
     pub grouping: Grouping,
     /// How much is read, and how long is waited for readers.
@@ -165,6 +167,7 @@ impl Default for Bounds {
             call: limits::CALL,
             drain: limits::DRAIN,
             refresh: limits::REFRESH,
+            refresh_for_strangers: limits::REFRESH_FOR_STRANGERS,
             grouping: Grouping::default(),
             reading: Reading::default(),
         }
@@ -321,7 +324,9 @@ async fn policy(
     let mut keepers = JoinSet::new();
     let standings = match &setup.registry {
         None => None,
-        Some(registry) => Some(Standings::read(Arc::clone(registry)).await?),
+        Some(registry) => {
+            Some(Standings::read(Arc::clone(registry), setup.bounds.refresh_for_strangers).await?)
+        }
     };
     if let Some(standings) = &standings {
         keepers.spawn(Arc::clone(standings).keep(setup.bounds.refresh));

@@ -111,6 +111,8 @@ pub const ARRIVAL: Duration = Duration::from_secs(20);
 pub const CALL: Duration = Duration::from_secs(30);
 /// How often a collector looks whether who may do what, or a certificate in a file, has changed.
 pub const REFRESH: Duration = Duration::from_secs(10);
+/// How long after the last time that is read again for somebody who is not known.
+pub const REFRESH_FOR_STRANGERS: Duration = Duration::from_secs(1);
 /// How old what is known of who may do what may be. Revocation must work within a minute.
 pub const STANDING_AGE: Duration = Duration::from_secs(50);
 /// Calls that read what is stored, at a time. Who comes when there are as many is told when to come again.

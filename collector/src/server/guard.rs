@@ -3,6 +3,8 @@
 
 use std::{
     convert::Infallible,
+    future::ready,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -84,6 +86,17 @@ struct Refusal {
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
         Self { claimed: None, denied }
+    }
+}
+
+impl Refusal {
+    /// Whether somebody may have changed that since who may do what was read: a token that was made, or a host that joined,
+    /// beside the store.
+    fn may_be_outdated(&self) -> bool {
+        matches!(
+            self.denied,
+            Denied::UnknownToken | Denied::Host(Refused::UnknownHost(_) | Refused::Replaced(_))
+        )
     }
 }
 
@@ -288,6 +301,12 @@ impl Leave {
     }
 }
 
+/// How a request came.
+fn arrival(request: &http::Request<Body>) -> &Arrival {
+    static NOWHERE: Arrival = Arrival { address: Address::Here, shown: Shown::Nothing };
+    request.extensions().get::<Peer>().map_or(&NOWHERE, Peer::arrival)
+}
+
 /// Puts the guard before all services.
 #[derive(Clone)]
 pub(super) struct Guard(pub(super) Arc<Policy>);
@@ -307,35 +326,21 @@ pub(super) struct Guarded<S> {
     policy: Arc<Policy>,
 }
 
-impl<S> Service<http::Request<Body>> for Guarded<S>
+impl<S> Guarded<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
 {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        let call = rights::of(request.uri().path());
-        let nowhere = Arrival { address: Address::Here, shown: Shown::Nothing };
-        let peer = request.extensions().get::<Peer>();
-        let arrival = peer.map_or(&nowhere, Peer::arrival);
-        match self.policy.judge(call, arrival, request.headers()) {
-            Ok(caller) => {
-                let policy = Arc::clone(&self.policy);
-                request.extensions_mut().insert(Leave { policy, caller: caller.clone() });
-                request.extensions_mut().insert(caller);
-            }
-            Err(refusal) => {
-                let status = self.policy.refuse(call, arrival.address, &refusal);
-                return Box::pin(std::future::ready(Ok(status.into_http())));
-            }
-        }
+    /// Makes a call for somebody who may.
+    fn hand_on(
+        &mut self,
+        call: &Call,
+        caller: Caller,
+        mut request: http::Request<Body>,
+    ) -> Answering {
+        let policy = Arc::clone(&self.policy);
+        request.extensions_mut().insert(Leave { policy, caller: caller.clone() });
+        request.extensions_mut().insert(caller);
         // Nobody behind it needs them, and what is not handed on is not shown.
         request.headers_mut().remove(AUTHORIZATION);
         let answer = self.inner.call(request);
@@ -350,6 +355,50 @@ where
                 standings.refresh().await;
             }
             Ok(answer)
+        })
+    }
+}
+
+/// An answer on its way.
+type Answering = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+
+impl<S> Service<http::Request<Body>> for Guarded<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let call = rights::of(request.uri().path());
+        let refusal = match self.policy.judge(call, arrival(&request), request.headers()) {
+            Ok(caller) => return self.hand_on(call, caller, request),
+            Err(refusal) => refusal,
+        };
+        let standings = self.policy.standings.clone().filter(|_| refusal.may_be_outdated());
+        let Some(standings) = standings else {
+            let answer = self.policy.refuse(call, arrival(&request).address, &refusal);
+            return Box::pin(ready(Ok(answer.into_http())));
+        };
+        // The one that was asked whether it is ready is the one to call.
+        let next = self.clone();
+        let mut guarded = mem::replace(self, next);
+        Box::pin(async move {
+            standings.refresh_for_stranger().await;
+            match guarded.policy.judge(call, arrival(&request), request.headers()) {
+                Ok(caller) => guarded.hand_on(call, caller, request).await,
+                Err(refusal) => {
+                    let address = arrival(&request).address;
+                    Ok(guarded.policy.refuse(call, address, &refusal).into_http())
+                }
+            }
         })
     }
 }

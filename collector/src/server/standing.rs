@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use fleetmark_proto::limits;
 use tokio::{
     sync::Mutex,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
 /// Holds what was read.
 pub(super) struct Standings {
     registry: Arc<dyn Registry>,
+    for_strangers: Duration,
     held: ArcSwap<Held>,
     reading: Mutex<()>,
     begun: AtomicU64,
@@ -38,11 +39,15 @@ struct Held {
 
 impl Standings {
     /// Reads it for the first time.
-    pub(super) async fn read(registry: Arc<dyn Registry>) -> Result<Arc<Self>, StoreError> {
+    pub(super) async fn read(
+        registry: Arc<dyn Registry>,
+        for_strangers: Duration,
+    ) -> Result<Arc<Self>, StoreError> {
         let read_at = Instant::now();
         let standing = registry.standing().await?;
         Ok(Arc::new(Self {
             registry,
+            for_strangers,
             held: ArcSwap::from_pointee(Held { standing, read_at }),
             reading: Mutex::new(()),
             begun: AtomicU64::new(0),
@@ -68,7 +73,17 @@ impl Standings {
 
     /// Returns when it was read later than now. Many who want that at once share a reading.
     pub(super) async fn refresh(&self) {
+        self.refresh_since(self.begun.load(Ordering::Acquire)).await;
+    }
+
+    /// The same for somebody who is not known. Strangers have it read only this long after the last time.
+    pub(super) async fn refresh_for_stranger(&self) {
         let begun_before = self.begun.load(Ordering::Acquire);
+        sleep_until(self.held.load().read_at + self.for_strangers).await;
+        self.refresh_since(begun_before).await;
+    }
+
+    async fn refresh_since(&self, begun_before: u64) {
         let _reading = self.reading.lock().await;
         if self.begun.load(Ordering::Acquire) > begun_before {
             return;

@@ -54,7 +54,7 @@ pub(super) struct Asked {
 
 impl Default for Asked {
     fn default() -> Self {
-        let bounds = Bounds { refresh: LOOK, ..Bounds::default() };
+        let bounds = Bounds { refresh: LOOK, refresh_for_strangers: LOOK, ..Bounds::default() };
         Self { trust: Trust::default(), is_tls: true, bounds }
     }
 }

@@ -376,3 +376,20 @@ async fn refused_calls_are_counted_and_some_of_them_in_the_trail() {
     let served = collector.stop().await;
     assert!(served.tally.calls_denied() >= 21);
 }
+
+#[tokio::test]
+async fn what_was_made_beside_the_store_is_known_at_its_first_use() {
+    let bounds = Bounds { refresh: HOUR, refresh_for_strangers: LOOK, ..Bounds::default() };
+    let collector = start_known(Asked { bounds, ..Asked::default() }).await;
+    let channel = collector.dial(None).await;
+    let unknown = BearerToken { secret: fleetmark_proto::secret::Secret::new().unwrap() };
+    is_nobody(&channel, Some(&header(&unknown)), "this bearer token is unknown here").await;
+    let token = collector.bearer(Role::Reader, HOUR).await;
+    let (said, message) =
+        call(&channel, "/fleetmark.v1.Query/Runs", Some(&header(&token))).await.unwrap();
+    assert_eq!(said, Said::Passed, "{message}");
+    let card = collector.agent("a").await;
+    let channel = collector.dial(Some(&card)).await;
+    let (said, message) = call(&channel, "/fleetmark.v1.Ingest/Submit", None).await.unwrap();
+    assert_eq!(said, Said::Passed, "{message}");
+}
