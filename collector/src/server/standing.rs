@@ -110,7 +110,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let url = StoreUrl::Sqlite(folder.path().join("store.db"));
         let (_, registry) = store::open_both(&url, Mode::Write).await.unwrap();
-        let standings = Standings::read(registry).await.unwrap();
+        let standings = Standings::read(registry, Duration::from_millis(20)).await.unwrap();
         assert_eq!(standings.look(|standing| standing.agents.len()), Some(0));
         tokio::time::pause();
         tokio::time::advance(limits::STANDING_AGE).await;
