@@ -291,7 +291,7 @@ mod tests {
         let missing = AccessArgs { tls_ca: Some(folder.path().join("missing")), ..nothing() };
         assert!(refusal(missing).contains("missing: No such file"));
         let none = AccessArgs { bearer_token_file: tls_ca, ..nothing() };
-        assert!(refusal(none).contains("web-1-cert.pem: this is no token"));
+        assert!(refusal(none).contains("web-1-cert.pem: this token is mistyped"));
     }
 
     #[test]
