@@ -174,6 +174,14 @@ impl Wire {
         }
     }
 
+    /// Passes on what came of writing; where the other end is gone, that may be heard of here first.
+    fn look<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &polled {
+            self.fail(error);
+        }
+        polled
+    }
+
     fn fail(&mut self, error: &io::Error) {
         if let Some(fault) = Fault::of(error) {
             self.seen.note(fault);
@@ -206,7 +214,8 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.look(polled)
     }
 
     fn poll_write_vectored(
@@ -214,7 +223,8 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.look(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -222,10 +232,43 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        self.look(polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(spoken: Spoken) -> (Wire, Seen) {
+        let seen = Seen::default();
+        let stream = Box::new(tokio::io::empty());
+        (Wire { stream, spoken, heard: false, seen: seen.clone() }, seen)
+    }
+
+    #[test]
+    fn what_was_heard_first_tells_how_the_other_end_speaks() {
+        let heard = |spoken, bytes: &[u8]| {
+            let (mut wire, seen) = wire(spoken);
+            wire.hear(bytes);
+            wire.fail(&io::ErrorKind::BrokenPipe.into());
+            seen.fault()
+        };
+        assert_eq!(heard(Spoken::Plaintext, &[0x15, 0x03, 0x03, 0, 2]), Some(Fault::Tls));
+        assert_eq!(heard(Spoken::Plaintext, &[0, 0, 18, 4]), None, "HTTP/2, and then it broke");
+        assert_eq!(heard(Spoken::Tls, &[]), Some(Fault::Silent(Spoken::Tls)));
+    }
+
+    #[test]
+    fn a_connection_on_which_nothing_came_before_it_broke_was_closed_silently() {
+        let (mut wire, seen) = wire(Spoken::Plaintext);
+        let broken: Poll<io::Result<()>> = Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        assert!(wire.look(broken).is_ready());
+        assert_eq!(seen.fault(), Some(Fault::Silent(Spoken::Plaintext)));
     }
 }
