@@ -174,6 +174,14 @@ impl Wire {
         }
     }
 
+    /// Notes what a write came to that failed: whoever closes at the first bytes may be gone before it is heard of.
+    fn failed<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &polled {
+            self.fail(error);
+        }
+        polled
+    }
+
     fn fail(&mut self, error: &io::Error) {
         if let Some(fault) = Fault::of(error) {
             self.seen.note(fault);
@@ -206,7 +214,8 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.failed(polled)
     }
 
     fn poll_write_vectored(
@@ -214,7 +223,8 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.failed(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -222,7 +232,8 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        self.failed(polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
