@@ -107,6 +107,9 @@ pub const IDLE: Duration = Duration::from_secs(5 * 60);
 pub const IDLE_IN_A_CROWD: Duration = Duration::from_secs(30);
 /// How long the request of a call may take to arrive.
 pub const ARRIVAL: Duration = Duration::from_secs(20);
+/// For how long it keeps its place while there are as many as the collector lets in, unless its connection has far more of
+/// them than the next one's: then it gives way at once.
+pub const ARRIVAL_IN_A_CROWD: Duration = Duration::from_secs(1);
 /// How long a call may take in all.
 pub const CALL: Duration = Duration::from_secs(30);
 /// How often a collector looks whether who may do what, or a certificate in a file, has changed.
