@@ -1,13 +1,23 @@
-//! A disk that is full while a collector commits.
+//! A disk that is full while a collector commits, or starts.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use fleetmark_collector::{
     load::{Answer, Batch, Fleet, Link},
     store::{self, Mode},
 };
 
-use crate::support::{Serving, skip};
+use fleetmark_proto::convert::Encoded;
+use jiff::Timestamp;
+use rustix::process::Signal;
+
+use crate::support::{Done, Serving, collector, command, run, skip};
 
 /// A file system of two megabytes, gone with its value.
 struct Small<'a>(&'a Path);
@@ -70,8 +80,65 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
         assert_eq!(answer, expected, "it returns by itself when there is room");
         assert_eq!(stored().await, acknowledged + 10);
     });
-    let (status, log) = serving.stop(rustix::process::Signal::TERM);
+    let (status, log) = serving.stop(Signal::TERM);
     assert!(status.success(), "{log:?}");
     let told = log.iter().filter(|line| line.contains("nothing can be stored")).count();
     assert!((1..5).contains(&told), "the operator is told, and not flooded: {log:?}");
+}
+
+/// Writes to a file until there is no room.
+fn fill(filler: &Path) {
+    let mut file = File::create(filler).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+}
+
+#[test]
+fn a_collector_that_starts_on_a_full_disk_waits_for_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(_small) = Small::mount(folder.path()) else {
+        return skip("the right to mount a small file system", false);
+    };
+    let url = format!("sqlite:{}", folder.path().join("fleet.db").display());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let submit = |serving: &Serving, batch: &Batch| {
+        runtime.block_on(async {
+            Link::open(&serving.url.parse().unwrap()).await.unwrap().submit(batch).await
+        })
+    };
+    let mut fleet = Fleet::new("old", 2, 1).unwrap();
+    let old = Timestamp::now() - Duration::from_secs(100 * 86_400);
+    let old = Batch::new((0..20).map(|_| Encoded::new(&fleet.report(old))));
+    let stored = |stored| Answer::Answered { stored, duplicate: 0, other: 0 };
+    let serving = Serving::start(&url);
+    assert_eq!(submit(&serving, &old), stored(20));
+    assert!(serving.stop(Signal::TERM).0.success());
+
+    let prune = || -> Done {
+        let words = ["prune", "--keep", "90d", "--format", "json", "--store", &url];
+        run(command(&collector()).args(words).arg("--state-dir").arg(folder.path()))
+    };
+    let filler = folder.path().join("filler");
+    fill(&filler);
+    let stopped = Serving::begin(command(&collector()), &url);
+    assert!(stopped.says().contains("nothing is served yet: the disk is full: "));
+    let (status, log) = stopped.stop(Signal::TERM);
+    assert!(status.success(), "{log:?}");
+    assert!(log.iter().any(|line| line.contains("stopped before anything was served")), "{log:?}");
+    let waiting = Serving::begin(command(&collector()), &url);
+    assert!(waiting.says().contains("nothing is served yet: the disk is full: "));
+    let refused = prune();
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("full"), "{refused:?}");
+
+    // Less than a store needs to be opened for all that it does.
+    let size = fs::metadata(&filler).unwrap().len();
+    File::options().write(true).open(&filler).unwrap().set_len(size - 40 * 1024).unwrap();
+    let pruned = prune().json();
+    assert_eq!(pruned["removed"]["runs"], 20, "{pruned}");
+
+    fs::remove_file(&filler).unwrap();
+    let serving = waiting.listening();
+    let again = submit(&serving, &old);
+    assert_eq!(again, Answer::Answered { stored: 0, duplicate: 20, other: 0 });
+    assert_eq!(submit(&serving, &Batch::of(&mut fleet, 3)), stored(3));
 }
