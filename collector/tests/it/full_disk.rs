@@ -15,9 +15,9 @@ use fleetmark_collector::{
 
 use fleetmark_proto::convert::Encoded;
 use jiff::Timestamp;
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
-use crate::support::{Done, Serving, collector, command, run, skip};
+use crate::support::{Done, Serving, collector, command, has, run, skip};
 
 /// A file system of two megabytes, gone with its value.
 struct Small<'a>(&'a Path);
@@ -84,6 +84,70 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
     assert!(status.success(), "{log:?}");
     let told = log.iter().filter(|line| line.contains("nothing can be stored")).count();
     assert!((1..5).contains(&told), "the operator is told, and not flooded: {log:?}");
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("fleet.db").display());
+    let serving = Serving::start(&url);
+    let limit = |bytes| {
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(serving.pid()), Resource::Fsize, limit).unwrap();
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let link = runtime.block_on(Link::open(&serving.url.parse().unwrap())).unwrap();
+    let submit = |batch: &Batch| runtime.block_on(link.submit(batch));
+    let mut fleet = Fleet::new("sim", 3, 1).unwrap();
+    let stored = Answer::Answered { stored: 10, duplicate: 0, other: 0 };
+    assert_eq!(submit(&Batch::of(&mut fleet, 10)), stored);
+    limit(Some(256 * 1024));
+    let mut accepted = 1;
+    let refused = loop {
+        let batch = Batch::of(&mut fleet, 10);
+        match submit(&batch) {
+            Answer::Refused(come_again) => {
+                assert!(come_again.is_some(), "every refusal says when to come again");
+                break batch;
+            }
+            answer => assert_eq!(answer, stored),
+        }
+        accepted += 1;
+        assert!(accepted < 1_000, "there is no limit");
+    };
+    assert!(matches!(submit(&refused), Answer::Refused(Some(_))));
+    limit(None);
+    assert_eq!(submit(&refused), stored, "it returns by itself");
+    let (status, log) = serving.stop(Signal::TERM);
+    assert!(status.success(), "{log:?}");
+    let words = ["export", "--format", "json", "--store", &url];
+    let export = run(command(&collector()).args(words).arg("--state-dir").arg(folder.path()));
+    assert_eq!(export.json().as_array().unwrap().len(), (accepted + 1) * 10);
+}
+
+#[test]
+fn prune_under_a_limit_on_the_size_of_files_fails_and_says_so() {
+    if !has("prlimit") {
+        return skip("prlimit", true);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("fleet.db").display());
+    let serving = Serving::start(&url);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let old = Timestamp::now() - Duration::from_secs(100 * 86_400);
+    let mut fleet = Fleet::new("old", 2, 1).unwrap();
+    let batch = Batch::new((0..100).map(|_| Encoded::new(&fleet.report(old))));
+    let answer = runtime.block_on(async {
+        Link::open(&serving.url.parse().unwrap()).await.unwrap().submit(&batch).await
+    });
+    assert_eq!(answer, Answer::Answered { stored: 100, duplicate: 0, other: 0 });
+    assert!(serving.stop(Signal::TERM).0.success());
+    let mut limited = command("prlimit".as_ref());
+    limited.args(["--fsize=8192", "--"]).arg(collector());
+    limited.args(["prune", "--keep", "90d", "--store", &url, "--state-dir"]).arg(folder.path());
+    let done = run(&mut limited);
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.stderr.starts_with("error: "), "{done:?}");
 }
 
 /// Writes to a file until there is no room.
