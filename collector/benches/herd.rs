@@ -33,6 +33,8 @@ const OUTAGES: [Duration; 3] =
     [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(10 * 60)];
 /// How much busier the busiest second may be than the mean.
 const PEAK: f64 = 2.5;
+/// Memory that the collector may take.
+const MEMORY_MIB: u64 = 256;
 /// When all must be delivered.
 const DELIVERED: Duration = Duration::from_secs(5 * 60);
 
@@ -102,12 +104,11 @@ async fn herd(split: &Split, outage: Duration) -> Outcome<bool> {
     collector.stop()?;
     let clients = cpu_of("self")?;
     say(format_args!(
-        "the collector held {} MiB at most; CPU time {} s, and the agents' so far {} s\n",
-        memory_kib / 1024,
+        "the collector's CPU time {} s, and the agents' so far {} s\n",
         cpu.as_secs(),
         clients.as_secs()
     ))?;
-    tell(outage, &seen)
+    tell(outage, &seen, memory_kib / 1024)
 }
 
 /// One agent with one report.
@@ -162,7 +163,7 @@ impl Agent {
 }
 
 /// Prints what was seen, and whether it is as it should be.
-fn tell(outage: Duration, seen: &Seen) -> Outcome<bool> {
+fn tell(outage: Duration, seen: &Seen, memory_mib: u64) -> Outcome<bool> {
     let mut bins: Vec<u64> = Vec::new();
     for begun in &seen.connections {
         let second = usize::try_from(begun.as_secs())?;
@@ -191,6 +192,11 @@ fn tell(outage: Duration, seen: &Seen) -> Outcome<bool> {
         format!("in {}, at most {}", Nanos::from(seen.last), Nanos::from(DELIVERED)),
         seen.stored == u64::from(AGENTS) && seen.last <= DELIVERED,
     );
-    say(format_args!("{}{}", even.0, whole.0))?;
-    Ok(even.1 && whole.1)
+    let small = judge(
+        "collector's memory",
+        format!("{memory_mib} MiB at most, of {MEMORY_MIB}"),
+        memory_mib <= MEMORY_MIB,
+    );
+    say(format_args!("{}{}{}", even.0, whole.0, small.0))?;
+    Ok(even.1 && whole.1 && small.1)
 }

@@ -27,7 +27,7 @@ pub mod view;
 #[cfg(test)]
 mod testing;
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, io, time::Duration};
 
 use fleetmark_agent::{
     args::GlobalArgs,
@@ -39,6 +39,8 @@ use fleetmark_proto::shell::{
     output::{Format, OutputArgs, tell},
 };
 use jiff::Timestamp;
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 
 use args::{
     AgentArgs, Cli, Command, DiffArgs, ListArgs, LocalArgs, ProfilesArgs, ProfilesCommand,
@@ -60,10 +62,19 @@ pub fn main(arguments: Vec<OsString>) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return Stopped::from(error).tell(),
     };
-    let outcome = runtime.block_on(obey(cli));
+    let outcome = runtime.block_on(async {
+        survive_file_size_limits()?;
+        obey(cli).await
+    });
     // What was cut off is not waited for again.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome.unwrap_or_else(Stopped::tell)
+}
+
+/// Whoever writes past a limit on the size of files is killed, unless somebody takes the signal; then writing fails. It is
+/// taken until the process ends, whoever listens.
+fn survive_file_size_limits() -> io::Result<()> {
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
 }
 
 async fn obey(cli: Cli) -> Result<Exit, Stopped> {

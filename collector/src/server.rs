@@ -138,6 +138,8 @@ pub struct Bounds {
     pub idle_in_a_crowd: Duration,
     /// How long the request of a call may take to arrive.
     pub arrival: Duration,
+    /// For how long it keeps its place while there are as many calls as there may be, if others have as few on their way.
+    pub arrival_in_a_crowd: Duration,
     /// How long a call may take in all.
     pub call: Duration,
     /// How long what was accepted may take when the server is to stop.
@@ -164,6 +166,7 @@ impl Default for Bounds {
             idle: limits::IDLE,
             idle_in_a_crowd: limits::IDLE_IN_A_CROWD,
             arrival: limits::ARRIVAL,
+            arrival_in_a_crowd: limits::ARRIVAL_IN_A_CROWD,
             call: limits::CALL,
             drain: limits::DRAIN,
             refresh: limits::REFRESH,

@@ -1,22 +1,29 @@
 //! The command `serve`: what is listened on, over which certificates, and who is trusted.
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use fleetmark_agent::{args::GlobalArgs, command::Stopped};
 use fleetmark_proto::shell::{Exit, one_line};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep,
+};
 
 use crate::{
     args::ServeArgs,
     authority::Authority,
     clock::Clock,
+    seldom::{Seldom, lately},
     server::{
         self, Bounds, Listeners, ServeError, Served, Setup, Socket, Tls, TlsError, TlsFiles, Trust,
     },
     setup,
-    store::{self, Mode},
+    store::{self, Mode, Opened},
 };
+
+/// How long a store that cannot be opened for now is left alone.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// On which terms callers are let in, as they follow from what was typed and from what `init` made.
 struct Terms {
@@ -39,11 +46,14 @@ pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<E
     tracing_subscriber::fmt().with_writer(log).with_ansi(false).with_target(false).init();
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
-    let mut listeners = Listeners::default();
-    for address in &arguments.listen {
-        listeners.network.push(server::bind(*address)?);
-    }
-    let (opened, registry) = store::open_both(&arguments.store.store, Mode::Write).await?;
+    let begun = tokio::select! {
+        begun = begin(&arguments) => Some(begun?),
+        which = told_to_stop(&mut terminated, &mut interrupted) => {
+            tracing::info!("{which}: stopped before anything was served");
+            None
+        }
+    };
+    let Some((mut listeners, (opened, registry))) = begun else { return Ok(Exit::Success) };
     let mut place = place(&listeners, terms.tls.is_some())?;
     let mut no_socket = None;
     match socket(&arguments, terms.authority.is_some(), &global.state_dir) {
@@ -62,10 +72,7 @@ pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<E
     }
     terms.warn(&arguments);
     let shutdown = async {
-        let which = tokio::select! {
-            _ = terminated.recv() => "SIGTERM",
-            _ = interrupted.recv() => "SIGINT",
-        };
+        let which = told_to_stop(&mut terminated, &mut interrupted).await;
         tracing::info!("{which}: finishing what was accepted");
     };
     let Terms { clock, tls, authority, trust } = terms;
@@ -76,6 +83,36 @@ pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<E
     let served = server::serve_as(setup, listeners, opened, shutdown).await?;
     conclude(&served);
     Ok(Exit::Success)
+}
+
+/// Listens where it was told to, and opens the store. While the disk is full, or somebody has the store for itself, nobody
+/// is kept waiting: it does not listen, and tries again.
+async fn begin(arguments: &ServeArgs) -> Result<(Listeners, Opened), Stopped> {
+    let waiting = Seldom::default();
+    loop {
+        let mut listeners = Listeners::default();
+        for address in &arguments.listen {
+            listeners.network.push(server::bind(*address)?);
+        }
+        match store::open_both(&arguments.store.store, Mode::Write).await {
+            Ok(opened) => return Ok((listeners, opened)),
+            Err(error) if error.is_full() || error.is_busy() => waiting.happened(|times| {
+                let error = one_line(&error);
+                tracing::error!("nothing is served yet: {error}; trying again{}", lately(times));
+            }),
+            Err(error) => return Err(error.into()),
+        }
+        drop(listeners);
+        sleep(AGAIN).await;
+    }
+}
+
+/// Returns when the process is told to stop, and by what.
+async fn told_to_stop(terminated: &mut Signal, interrupted: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminated.recv() => "SIGTERM",
+        _ = interrupted.recv() => "SIGINT",
+    }
 }
 
 impl Terms {

@@ -28,6 +28,9 @@ pub enum Refusal {
     /// There are too many calls.
     #[error("the collector works on as many calls as it can")]
     Calls,
+    /// Others have fewer calls on their way, or this one was on its way for longer.
+    #[error("the request was still on its way when another call needed its place")]
+    GaveWay,
     /// There are too many bytes.
     #[error("the collector holds as many bytes of requests as it can")]
     Bytes,
@@ -55,6 +58,7 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let code = match refusal {
             Refusal::Calls
+            | Refusal::GaveWay
             | Refusal::Bytes
             | Refusal::Queue
             | Refusal::Draining
@@ -163,6 +167,7 @@ mod tests {
     fn every_refusal_says_when_to_come_again() {
         for refusal in [
             Refusal::Calls,
+            Refusal::GaveWay,
             Refusal::Bytes,
             Refusal::Queue,
             Refusal::Draining,

@@ -6,7 +6,7 @@ mod sqlite;
 
 pub use clocks::{Clocks, Skew};
 
-use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{error::Error, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use fleetmark_proto::{
@@ -83,6 +83,9 @@ pub enum StoreError {
     /// The file lacks migrations, and was opened to read only.
     #[error("{} was written by an older fleetmark; start `fleetmark-collector serve` on it once to bring it up to date", .0.display())]
     Older(PathBuf),
+    /// There is no room for what a store needs to be opened.
+    #[error("the disk is full: {} cannot be opened until there is some room", .0.display())]
+    Full(PathBuf),
     /// The file cannot be opened.
     #[error("cannot open {}", .path.display())]
     Open {
@@ -125,12 +128,29 @@ impl StoreError {
     pub fn is_busy(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
         match self {
-            Self::Sqlite(error) => {
+            Self::Sqlite(error) | Self::Open { source: error, .. } => {
                 matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
             }
             _ => false,
         }
     }
+
+    /// Whether a full disk is at fault: then it works when there is room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_)) || lacks_room(self)
+    }
+}
+
+/// Whether SQLite says that there is no room, in an error or in what caused it.
+fn lacks_room(error: &(dyn Error + 'static)) -> bool {
+    // The index of the log has a code of its own for that.
+    let says_so = error.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error);
+    let is_full = says_so.is_some_and(|error| {
+        error.code == rusqlite::ErrorCode::DiskFull
+            || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+    });
+    is_full || error.source().is_some_and(lacks_room)
 }
 
 /// A valid report on its way into the store: its bytes, and what of them a store selects by.

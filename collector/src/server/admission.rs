@@ -3,6 +3,9 @@
 //!
 //! Calls whose requests are there are what the collector works on, and what it is overloaded by. Those that are still
 //! arriving cost next to nothing, and far more of them are let in: agents that are slow or far away must not keep others out.
+//! Where even those are as many as there may be, one gives way to the next.
+
+mod arriving;
 
 use std::{
     convert::Infallible,
@@ -24,8 +27,10 @@ use tokio::{
 use tonic::{Status, body::Body, server::NamedService};
 use tower::Service;
 
-use super::Bounds;
+use super::{Bounds, connections::Peer};
 use crate::{ingest::Tally, status::Refusal};
+pub(super) use arriving::OfOne;
+use arriving::{Arriving, Place};
 
 /// The most bytes of one call: a message, and what frames it.
 const CALL_BYTES: usize = limits::MESSAGE_BYTES + 64 * 1024;
@@ -35,6 +40,7 @@ const CALL_BYTES: usize = limits::MESSAGE_BYTES + 64 * 1024;
 pub(super) struct Gate {
     bounds: Bounds,
     let_in: Semaphore,
+    arriving: Arriving,
     in_work: AtomicUsize,
     bytes: AtomicUsize,
     draining: AtomicBool,
@@ -46,6 +52,7 @@ impl Gate {
         Arc::new(Self {
             bounds,
             let_in: Semaphore::new(bounds.let_in),
+            arriving: Arriving::default(),
             in_work: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
@@ -53,19 +60,24 @@ impl Gate {
         })
     }
 
-    /// Lets a call in, if there is room.
-    fn enter(self: &Arc<Self>) -> Result<Admitted, Refusal> {
+    /// Lets a call of this connection in, if there is room or can be made.
+    fn enter(self: &Arc<Self>, of_one: OfOne) -> Result<Admitted, Refusal> {
         if self.draining.load(Ordering::Acquire) {
             return Err(Refusal::Draining);
         }
         if self.in_work.load(Ordering::Relaxed) >= self.bounds.calls {
             return Err(Refusal::Calls);
         }
-        let permit = self.let_in.try_acquire().map_err(|_| Refusal::Calls)?;
-        // It comes back when the call ends.
-        permit.forget();
+        match self.let_in.try_acquire() {
+            // It comes back when the call ends.
+            Ok(permit) => permit.forget(),
+            // The permit of the call that gives way.
+            Err(_) if self.arriving.make_room(&of_one, self.bounds.arrival_in_a_crowd) => {}
+            Err(_) => return Err(Refusal::Calls),
+        }
         Ok(Admitted(Arc::new(Inside {
             gate: Arc::clone(self),
+            place: self.arriving.begin(of_one),
             bytes: AtomicUsize::new(0),
             has_arrived: AtomicBool::new(false),
         })))
@@ -102,6 +114,7 @@ pub struct Admitted(Arc<Inside>);
 #[derive(Debug)]
 struct Inside {
     gate: Arc<Gate>,
+    place: Place,
     bytes: AtomicUsize,
     has_arrived: AtomicBool,
 }
@@ -118,6 +131,7 @@ impl Admitted {
     /// All of the request is there.
     fn arrived(&self) {
         if !self.0.has_arrived.swap(true, Ordering::Relaxed) {
+            self.gate().arriving.end(&self.0.place);
             self.gate().in_work.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -143,8 +157,13 @@ impl Drop for Inside {
         self.gate.bytes.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
         if *self.has_arrived.get_mut() {
             self.gate.in_work.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            self.gate.arriving.end(&self.place);
         }
-        self.gate.let_in.add_permits(1);
+        // Whoever a call gave way to has its permit.
+        if !self.place.is_lost() {
+            self.gate.let_in.add_permits(1);
+        }
     }
 }
 
@@ -179,7 +198,8 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let admitted = match self.gate.enter() {
+        let of_one = request.extensions().get::<Peer>().map(Peer::arriving).unwrap_or_default();
+        let admitted = match self.gate.enter(of_one) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 let answer = self.gate.tally.refused(refusal).into_http();
@@ -227,6 +247,9 @@ impl http_body::Body for Metered {
         let this = &mut *self;
         let frame = match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
+            Poll::Pending if this.admitted.0.place.poll_lost(cx) => {
+                return Poll::Ready(Some(Err(this.admitted.refused(Refusal::GaveWay))));
+            }
             Poll::Pending => {
                 let late = this.late;
                 let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(late)));

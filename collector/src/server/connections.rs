@@ -22,7 +22,7 @@ use tokio::{
 use tonic::{Status, body::Body, transport::server::Connected};
 use tower::{Layer, Service};
 
-use super::{Bounds, arrival::Arrival};
+use super::{Bounds, admission::OfOne, arrival::Arrival};
 
 /// What every connection over HTTP/2 begins with, in bytes.
 const PREFACE_BYTES: usize = 24;
@@ -59,6 +59,7 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Activity {
     calls: AtomicUsize,
+    arriving: OfOne,
     last: Mutex<Instant>,
     over: AtomicBool,
 }
@@ -89,6 +90,7 @@ impl Connection {
             bounds,
             activity: Arc::new(Activity {
                 calls: AtomicUsize::new(0),
+                arriving: OfOne::default(),
                 last: Mutex::new(now),
                 over: AtomicBool::new(false),
             }),
@@ -159,6 +161,11 @@ impl Peer {
     /// What the connection tells of who calls.
     pub(super) fn arrival(&self) -> &Arrival {
         &self.arrival
+    }
+
+    /// How many of its calls are on their way.
+    pub(super) fn arriving(&self) -> OfOne {
+        Arc::clone(&self.activity.arriving)
     }
 
     /// Has the connection closed, whatever its calls, within the time for which one may be idle in a crowd.

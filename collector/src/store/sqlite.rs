@@ -10,9 +10,10 @@ use async_trait::async_trait;
 use fleetmark_proto::{convert::Outcome, id::Digest};
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
+use rustix::fs::statvfs;
 
 use super::{
-    KeptRun, Mode, NewRun, Place, Pruned, Retention, Store, StoreError, StoredRun,
+    KeptRun, Mode, NewRun, Place, Pruned, Retention, Store, StoreError, StoredRun, lacks_room,
     row::{BUSY, RunRow, microseconds},
 };
 
@@ -23,23 +24,53 @@ mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
 }
 
+/// What is free where a store is opened for others, too: enough for its log, the log's index, and some commits. Where it is not,
+/// SQLite would take the last of it for an index that it cannot finish.
+const ROOM_BYTES: u64 = 256 * 1024;
+
 /// A store in one file.
 #[derive(Debug)]
 pub(super) struct Sqlite {
     connection: Arc<Mutex<Connection>>,
+    company: Company,
+}
+
+/// Who else may use the file meanwhile.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Company {
+    /// Readers, and writers in turns.
+    Others,
+    /// Nobody. It takes the least room: no index of the log beside the log, and no log but what one transaction needs.
+    Nobody,
 }
 
 impl Sqlite {
     pub(super) fn open(path: PathBuf, mode: Mode) -> Result<Self, StoreError> {
+        match Self::open_in(Company::Others, path, mode) {
+            // On a full disk something may still be changed, or removed, though nothing be added.
+            Err(StoreError::Full(path)) if mode == Mode::Change => {
+                Self::open_in(Company::Nobody, path, mode)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_in(company: Company, path: PathBuf, mode: Mode) -> Result<Self, StoreError> {
         let flags = match mode {
             Mode::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
             Mode::Change | Mode::Read if !path.exists() => return Err(StoreError::Missing(path)),
             Mode::Change => OpenFlags::SQLITE_OPEN_READ_WRITE,
             Mode::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
         };
+        if company == Company::Others && mode != Mode::Read && !has_room(&path) {
+            return Err(StoreError::Full(path));
+        }
         let classify = |source| open_error(&path, source);
         let mut connection = Connection::open_with_flags(&path, flags).map_err(classify)?;
         connection.busy_timeout(BUSY).map_err(classify)?;
+        if company == Company::Nobody {
+            connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(classify)?;
+        }
         let found = schema_version(&connection).map_err(classify)?;
         let known = known_version();
         match found {
@@ -53,16 +84,20 @@ impl Sqlite {
             _ => {}
         }
         if mode != Mode::Read {
-            connection.pragma_update(None, "journal_mode", "WAL").map_err(classify)?;
+            let journal = match company {
+                Company::Others => "WAL",
+                Company::Nobody => "TRUNCATE",
+            };
+            connection.pragma_update(None, "journal_mode", journal).map_err(classify)?;
             connection.pragma_update(None, "synchronous", "FULL").map_err(classify)?;
             connection.pragma_update(None, "foreign_keys", true).map_err(classify)?;
         }
         if mode == Mode::Write {
             migrations::migrations::runner()
                 .run(&mut connection)
-                .map_err(|source| StoreError::Migrate { path, source: Box::new(source) })?;
+                .map_err(|source| migration_error(path, source))?;
         }
-        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), company })
     }
 
     /// Uses the connection on a thread that may block.
@@ -207,11 +242,30 @@ fn put_one(transaction: &Transaction<'_>, run: &NewRun) -> Result<Outcome, Store
     Ok(Outcome::Stored)
 }
 
+/// Whether there is room for what a store needs to be opened, or it has been opened by somebody already.
+fn has_room(path: &Path) -> bool {
+    let mut index = path.as_os_str().to_owned();
+    index.push("-shm");
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    // Where nobody can tell, there may be room.
+    let free = statvfs(folder.unwrap_or(Path::new(".")))
+        .map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    free >= ROOM_BYTES || Path::new(&index).exists()
+}
+
 fn open_error(path: &Path, source: rusqlite::Error) -> StoreError {
     let path = path.to_owned();
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => StoreError::NotAStore(path),
+        _ if lacks_room(&source) => StoreError::Full(path),
         _ => StoreError::Open { path, source },
+    }
+}
+
+fn migration_error(path: PathBuf, source: refinery::Error) -> StoreError {
+    match lacks_room(&source) {
+        true => StoreError::Full(path),
+        false => StoreError::Migrate { path, source: Box::new(source) },
     }
 }
 

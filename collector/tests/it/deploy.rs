@@ -50,6 +50,15 @@ fn units_are_clean_and_hardened() {
 }
 
 #[test]
+fn the_collector_is_started_again_for_ever() {
+    let unit = deploy().join("systemd/fleetmark-collector.service");
+    let text = fs::read_to_string(unit).unwrap();
+    for line in ["Restart=on-failure", "StartLimitIntervalSec=0"] {
+        assert!(text.lines().any(|it| it == line), "{line}: {text}");
+    }
+}
+
+#[test]
 fn the_compose_file_is_one() {
     if !has("docker-compose") {
         return skip("docker-compose", false);

@@ -133,7 +133,12 @@ impl Serving {
     }
 
     /// The same, of a program that begins like this.
-    pub(crate) fn start_as(mut program: Command, store: &str) -> Self {
+    pub(crate) fn start_as(program: Command, store: &str) -> Self {
+        Self::begin(program, store).listening()
+    }
+
+    /// The same, which may take long to listen.
+    pub(crate) fn begin(mut program: Command, store: &str) -> Self {
         let mut child = program
             .args(["serve", "--listen", "127.0.0.1:0", "--store", store])
             .stderr(Stdio::piped())
@@ -146,10 +151,23 @@ impl Serving {
                 let _ = sender.send(line);
             }
         });
-        let first = log.recv_timeout(Duration::from_secs(30)).unwrap();
-        let address = first.split("listening on ").nth(1).unwrap().split(',').next().unwrap();
-        let url = format!("http://{address}");
-        Self { child, log, url }
+        Self { child, log, url: String::new() }
+    }
+
+    /// The next line of its log.
+    pub(crate) fn says(&self) -> String {
+        self.log.recv_timeout(Duration::from_secs(30)).unwrap()
+    }
+
+    /// Waits until it says where it listens.
+    pub(crate) fn listening(mut self) -> Self {
+        loop {
+            if let Some((_, place)) = self.says().split_once("listening on ") {
+                let address = place.split(',').next().unwrap();
+                self.url = format!("http://{address}");
+                return self;
+            }
+        }
     }
 
     /// Asks the only child of what was started to stop, where that is a tool around the collector.

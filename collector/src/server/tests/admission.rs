@@ -30,7 +30,8 @@ async fn until_refused(server: &Running, reports: &[Envelope]) -> tonic::Status 
 #[tokio::test]
 async fn calls_over_the_limit_are_told_when_to_come_again() {
     let drain = Duration::from_millis(100);
-    let server = start_within(Bounds { let_in: 2, drain, ..Bounds::default() }).await;
+    let bounds = Bounds { let_in: 2, drain, arrival_in_a_crowd: PATIENCE, ..Bounds::default() };
+    let server = start_within(bounds).await;
     let mut held = Call::begin(&server.channel);
     let _held_too = Call::begin(&connect(server.address).await);
     let refusal = until_refused(&server, &one("a")).await;
@@ -65,6 +66,51 @@ async fn who_is_slow_keeps_nobody_out() {
     for host in ["a", "b"] {
         eventually(async || server.submit(one(host)).await.ok()).await;
     }
+}
+
+#[tokio::test]
+async fn who_has_many_calls_on_their_way_gives_way_at_once() {
+    let server = start_within(Bounds { arrival_in_a_crowd: PATIENCE, ..Bounds::default() }).await;
+    let mut modest = Call::begin(&server.channel);
+    let mut flood = vec![];
+    for _ in 0..=limits::CALLS_LET_IN / 128 {
+        let channel = connect(server.address).await;
+        flood.extend((0..limits::CONNECTION_CALLS).map(|_| Call::begin(&channel)));
+    }
+    // It is full when the flood itself is refused.
+    eventually(async || flood.iter().any(Call::is_answered).then_some(())).await;
+    for host in ["a", "b", "c"] {
+        let other = connect(server.address).await;
+        assert_eq!(submit(&other, one(host)).await.unwrap().len(), 1);
+    }
+    modest.send(framed(one("modest")));
+    modest.end();
+    assert_eq!(modest.answer().await.unwrap().len(), 1, "it had one, and kept its place");
+    for call in flood.into_iter().filter(Call::is_answered) {
+        let status = call.answer().await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        assert!(come_again(&status) >= Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn among_equals_the_one_longest_on_its_way_gives_way_in_time() {
+    let arrival_in_a_crowd = Duration::from_millis(300);
+    let server = start_within(Bounds { let_in: 2, arrival_in_a_crowd, ..Bounds::default() }).await;
+    let other = connect(server.address).await;
+    let mut calls = [Call::begin(&server.channel), Call::begin(&other)];
+    let newcomer = connect(server.address).await;
+    eventually(async || submit(&newcomer, one("early")).await.err()).await;
+    let begun = Instant::now();
+    eventually(async || submit(&newcomer, one("late")).await.ok()).await;
+    assert!(begun.elapsed() < limits::ARRIVAL / 2, "it is not waited for those that are too slow");
+    eventually(async || calls.iter().any(Call::is_answered).then_some(())).await;
+    calls.sort_by_key(|call| !call.is_answered());
+    let [gone, mut stays] = calls;
+    refused(gone.answer().await, Code::Unavailable, "another call needed its place");
+    stays.send(framed(one("stays")));
+    stays.end();
+    assert_eq!(stays.answer().await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -5,14 +5,27 @@ use std::time::Duration;
 use fleetmark_proto::unit::count;
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::{Pruned, Retention, Sqlite, StoreError, microseconds};
+use super::{Company, Pruned, Retention, Sqlite, StoreError, microseconds};
 
-/// Rows of one transaction.
-const CHUNK: i64 = 100;
+/// How much goes at a time.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// Rows of one transaction.
+    chunk: i64,
+    /// Between two transactions the store is left to who waits for it.
+    pause: Duration,
+}
 
-/// Between two transactions the store is left to who waits for it. SQLite's writers look whether it is free up to 100 ms
-/// apart, most of them sooner.
-const PAUSE: Duration = Duration::from_millis(20);
+impl Pace {
+    fn of(company: Company) -> Self {
+        match company {
+            // SQLite's writers look whether it is free up to 100 ms apart, most of them sooner.
+            Company::Others => Self { chunk: 100, pause: Duration::from_millis(20) },
+            // Nobody waits, and a transaction takes room for what it changes.
+            Company::Nobody => Self { chunk: 1, pause: Duration::ZERO },
+        }
+    }
+}
 
 /// A key of `receipt` or `run`.
 type Key = Vec<u8>;
@@ -40,9 +53,10 @@ pub(super) fn expired(connection: &Connection, retention: Retention) -> Result<P
 /// Removes runs, then keys that have none, then lines of the audit trail.
 pub(super) async fn prune(store: &Sqlite, retention: Retention) -> Result<Pruned, StoreError> {
     let (runs_us, keys_us) = borders(retention);
+    let Pace { chunk, pause } = Pace::of(store.company);
     let mut pruned = Pruned::default();
     loop {
-        let old = store.with(move |connection| old_runs(connection, runs_us)).await?;
+        let old = store.with(move |connection| old_runs(connection, runs_us, chunk)).await?;
         if old.is_empty() {
             break;
         }
@@ -51,13 +65,14 @@ pub(super) async fn prune(store: &Sqlite, retention: Retention) -> Result<Pruned
                 remove(connection, "DELETE FROM run WHERE report_id = ?1", &old)
             })
             .await?;
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
     // One walk over all keys: those that stay are not looked at again.
     let mut last = Key::new();
     loop {
         let after = last.clone();
-        let free = store.with(move |connection| free_keys(connection, keys_us, &after)).await?;
+        let free =
+            store.with(move |connection| free_keys(connection, keys_us, &after, chunk)).await?;
         let Some(newest) = free.last() else { break };
         last.clone_from(newest);
         pruned.keys += store
@@ -65,15 +80,16 @@ pub(super) async fn prune(store: &Sqlite, retention: Retention) -> Result<Pruned
                 remove(connection, "DELETE FROM receipt WHERE report_id = ?1", &free)
             })
             .await?;
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
     loop {
-        let removed = store.with(move |connection| remove_lines(connection, runs_us)).await?;
+        let removed =
+            store.with(move |connection| remove_lines(connection, runs_us, chunk)).await?;
         if removed == 0 {
             return Ok(pruned);
         }
         pruned.audit += removed;
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -81,30 +97,35 @@ fn borders(retention: Retention) -> (i64, i64) {
     (microseconds(retention.runs_before), microseconds(retention.keys_before))
 }
 
-fn old_runs(connection: &Connection, before_us: i64) -> Result<Vec<Key>, StoreError> {
+fn old_runs(connection: &Connection, before_us: i64, chunk: i64) -> Result<Vec<Key>, StoreError> {
     let mut statement = connection
         .prepare_cached("SELECT report_id FROM run WHERE time_us < ?1 ORDER BY time_us LIMIT ?2")?;
-    let rows = statement.query_map(params![before_us, CHUNK], |row| row.get(0))?;
+    let rows = statement.query_map(params![before_us, chunk], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn free_keys(connection: &Connection, before_us: i64, after: &Key) -> Result<Vec<Key>, StoreError> {
+fn free_keys(
+    connection: &Connection,
+    before_us: i64,
+    after: &Key,
+    chunk: i64,
+) -> Result<Vec<Key>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT report_id FROM receipt WHERE report_id > ?1 AND received_at_us < ?2 AND NOT EXISTS
            (SELECT 1 FROM run WHERE run.report_id = receipt.report_id)
          ORDER BY report_id LIMIT ?3",
     )?;
-    let rows = statement.query_map(params![after, before_us, CHUNK], |row| row.get(0))?;
+    let rows = statement.query_map(params![after, before_us, chunk], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Removes a few of the oldest lines of the audit trail.
-fn remove_lines(connection: &Connection, before_us: i64) -> Result<u64, StoreError> {
+fn remove_lines(connection: &Connection, before_us: i64, chunk: i64) -> Result<u64, StoreError> {
     let mut statement = connection.prepare_cached(
         "DELETE FROM audit WHERE audit_id IN
            (SELECT audit_id FROM audit WHERE at_us < ?1 ORDER BY at_us LIMIT ?2)",
     )?;
-    Ok(count(statement.execute(params![before_us, CHUNK])?))
+    Ok(count(statement.execute(params![before_us, chunk])?))
 }
 
 /// Removes these rows in one transaction, and counts those that were there.
