@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File, Permissions},
-    io::{self, Write as _},
+    io::{self, ErrorKind as Kind, Write as _},
     os::unix::fs::{
         DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
     },
@@ -98,7 +98,10 @@ impl Folder {
         let path = self.file();
         let bytes = match fs::read(&path) {
             Ok(bytes) => Zeroizing::new(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // Where there is no folder for them there are none either; whoever needs one there says what is wrong.
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::NotADirectory) => {
+                return Ok(None);
+            }
             Err(source) => return Err(CredentialsError::Unreadable { path, source }),
         };
         decode(&bytes).map(Some).ok_or(CredentialsError::Damaged { path })
