@@ -77,7 +77,8 @@ mod tests {
 
     impl Error for Told {
         fn source(&self) -> Option<&(dyn Error + 'static)> {
-            self.1.as_deref().map(|told| told as _)
+            let cause = self.1.as_deref()?;
+            Some(cause)
         }
     }
 
