@@ -275,7 +275,8 @@ pub struct Pruned {
 /// What every backend can do. All of them pass the suite in this module.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Stores runs in one commit and then tells of each, in order: stored, duplicate or conflict.
+    /// Stores runs in one commit and then tells of each, in order: stored, duplicate or conflict; or rejected, where what is
+    /// kept of it is so damaged that nobody can tell.
     ///
     /// # Errors
     ///

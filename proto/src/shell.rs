@@ -18,12 +18,17 @@ pub use exit::Exit;
 #[must_use]
 pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = error.to_string();
+    let mut last = line.clone();
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
-        // Some libraries repeat their cause in their own text.
+        // Some libraries repeat their cause in their own text; others are repeated by it.
         if !line.contains(&cause_text) {
-            line = format!("{line}: {cause_text}");
+            line = match line.strip_suffix(&last) {
+                Some(before) if cause_text.contains(&last) => format!("{before}{cause_text}"),
+                _ => format!("{line}: {cause_text}"),
+            };
+            last = cause_text;
         }
         source = cause.source();
     }
@@ -53,4 +58,41 @@ pub fn default_config(state_dir: &Path) -> Option<PathBuf> {
     [state_dir.join("fleetmark.toml"), PathBuf::from("/etc/fleetmark/fleetmark.toml")]
         .into_iter()
         .find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error, fmt};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Told(&'static str, Option<Box<Told>>);
+
+    impl fmt::Display for Told {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Told {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            let cause = self.1.as_deref()?;
+            Some(cause)
+        }
+    }
+
+    fn line(texts: &[&'static str]) -> String {
+        let chain = texts.iter().rev().fold(None, |cause, text| Some(Box::new(Told(text, cause))));
+        one_line(&*chain.unwrap())
+    }
+
+    #[test]
+    fn a_line_says_nothing_twice() {
+        assert_eq!(line(&["cannot open it", "it is gone"]), "cannot open it: it is gone");
+        assert_eq!(line(&["broken: it is gone", "it is gone"]), "broken: it is gone");
+        let doubled = ["the store failed", "it is locked", "code 5: it is locked", "code 5"];
+        assert_eq!(line(&doubled), "the store failed: code 5: it is locked");
+        assert_eq!(line(&["it is\n locked", "code 5"]), "it is locked: code 5");
+    }
 }

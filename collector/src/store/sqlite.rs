@@ -7,7 +7,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use fleetmark_proto::{convert::Outcome, id::Digest};
+use fleetmark_proto::{
+    convert::Outcome,
+    id::{Digest, ReportId},
+    invalid::Invalid,
+    shell,
+};
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
 use rustix::fs::statvfs;
@@ -202,19 +207,14 @@ fn put_one(transaction: &Transaction<'_>, run: &NewRun) -> Result<Outcome, Store
     let id = encoded.id.as_bytes().as_slice();
     let known: Option<Vec<u8>> = transaction
         .prepare_cached("SELECT sha256 FROM receipt WHERE report_id = ?1")?
-        .query_row([id], |row| row.get(0))
+        // What is no digest any more may be of any type.
+        .query_row([id], |row| Ok(row.get_ref(0)?.as_blob().unwrap_or_default().to_vec()))
         .optional()?;
     if let Some(known) = known {
-        let digest = Digest::from_bytes(&known).map_err(|source| StoreError::Corrupt {
-            table: "receipt",
-            column: "sha256",
-            row: encoded.id.to_string(),
-            source,
-        })?;
-        return Ok(if digest == encoded.digest {
-            Outcome::Duplicate
-        } else {
-            Outcome::Conflict(digest)
+        return Ok(match Digest::from_bytes(&known) {
+            Ok(digest) if digest == encoded.digest => Outcome::Duplicate,
+            Ok(digest) => Outcome::Conflict(digest),
+            Err(source) => damaged(encoded.id, source),
         });
     }
     let received_at_us = microseconds(clocks.received_at());
@@ -251,6 +251,18 @@ fn has_room(path: &Path) -> bool {
     let free = statvfs(folder.unwrap_or(Path::new(".")))
         .map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     free >= ROOM_BYTES || Path::new(&index).exists()
+}
+
+/// The answer to a report whose key is damaged. It is told for good, and of this report alone: the key stays as it is until a
+/// person looks after it.
+fn damaged(id: ReportId, source: Invalid) -> Outcome {
+    let row = id.to_string();
+    let error = StoreError::Corrupt { table: "receipt", column: "sha256", row, source };
+    tracing::error!("{}", shell::one_line(&error));
+    Outcome::Rejected(Invalid::new(
+        "report_id",
+        "is damaged in the collector's store, which cannot tell whether it has this report",
+    ))
 }
 
 fn open_error(path: &Path, source: rusqlite::Error) -> StoreError {

@@ -95,6 +95,34 @@ async fn a_damaged_row_is_named() {
 }
 
 #[tokio::test]
+async fn a_damaged_key_costs_its_own_report_alone() {
+    let (_folder, path) = folder();
+    let store = Sqlite::open(path.clone(), Mode::Write).unwrap();
+    let (damaged, whole) = (testing::report("a", &[1]), testing::report("b", &[1]));
+    store.put(run(&damaged)).await.unwrap();
+    let damage = |sql: &str| Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    damage(
+        "PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, 'sha256         BLOB', 'sha256         ANY')
+         WHERE name = 'receipt'",
+    );
+    let id = damaged.id.to_string().replace('-', "");
+    for value in ["x'ff'", "'text'"] {
+        damage(&format!(
+            "PRAGMA ignore_check_constraints = ON;
+             UPDATE receipt SET sha256 = {value} WHERE report_id = x'{id}'"
+        ));
+        let mut batch = run(&damaged);
+        batch.extend(run(&whole));
+        let outcomes = store.put(batch).await.unwrap();
+        let [Outcome::Rejected(invalid), other] = &outcomes[..] else { panic!("{outcomes:?}") };
+        assert!(invalid.to_string().starts_with("report_id: is damaged"), "{invalid}");
+        assert!(matches!(other, Outcome::Stored | Outcome::Duplicate), "{other:?}");
+    }
+    assert_eq!(store.runs(None).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn a_reader_sees_what_a_writer_commits() {
     let (_folder, path) = folder();
     let writer = Sqlite::open(path.clone(), Mode::Write).unwrap();
@@ -184,7 +212,10 @@ async fn a_store_that_another_holds_is_busy() {
     let holder = Connection::open(path).unwrap();
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
     let report = testing::report("a", &[1]);
-    assert!(store.put(run(&report)).await.unwrap_err().is_busy());
+    let error = store.put(run(&report)).await.unwrap_err();
+    assert!(error.is_busy());
+    let line = fleetmark_proto::shell::one_line(&error);
+    assert_eq!(line.matches("database is locked").count(), 1, "{line}");
     holder.execute_batch("ROLLBACK").unwrap();
     assert_eq!(store.put(run(&report)).await.unwrap(), [Outcome::Stored]);
 }
