@@ -116,10 +116,9 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard of the runs that share this state folder, on a host with so many usable CPUs.
+    /// A guard of the runs that share this state folder and its ledger, on a host with so many usable CPUs.
     #[must_use]
-    pub fn new(rules: Rules, state_dir: &Path, usable_cpus: u32) -> Self {
-        let ledger = Ledger::new(state_dir);
+    pub fn new(rules: Rules, state_dir: &Path, ledger: Ledger, usable_cpus: u32) -> Self {
         Self { rules, pause: state_dir.join("pause"), ledger, usable_cpus }
     }
 
@@ -299,7 +298,7 @@ mod tests {
 
     fn guard(rules: Rules, state: &Path) -> Guard {
         fs::create_dir_all(state.join("agent")).unwrap();
-        Guard::new(rules, state, 2)
+        Guard::new(rules, state, Ledger::new(state), 2)
     }
 
     fn plan() -> Plan {
