@@ -14,7 +14,7 @@ use std::{
 };
 
 use fleetmark_proto::shell::{self, Exit, output::tell};
-use tokio::runtime::{self, Runtime};
+use tokio::runtime;
 use url::Url;
 
 pub use run::{conclude, measured};
@@ -97,7 +97,11 @@ fn brief_courier(urls: Vec<Url>, keyring: Keyring, spool: Spool) -> Courier {
     Courier::new(urls, spool, Pace::default(), outlet).with(keyring)
 }
 
-/// The thread that waits for the network has no need of others.
-fn runtime() -> io::Result<Runtime> {
-    runtime::Builder::new_current_thread().enable_all().build()
+/// Waits for the network, on this thread, which has no need of others. Whatever is left then is left behind: a look-up of a
+/// name that nobody answers cannot be broken off, and would hold the process for most of a minute.
+fn wait_for<T>(future: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(done)
 }
