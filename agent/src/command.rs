@@ -14,7 +14,11 @@ use std::{
 };
 
 use fleetmark_proto::shell::{self, Exit, output::tell};
-use tokio::runtime;
+use rustix::process::Signal;
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
 use url::Url;
 
 pub use run::{conclude, measured};
@@ -29,6 +33,7 @@ use crate::{
 /// Does what was typed.
 pub(crate) fn obey(cli: Cli) -> Result<Exit, Stopped> {
     let state_dir = &cli.global.state_dir;
+    survive_file_size_limits()?;
     match cli.command {
         Command::Run(arguments) => run::run(&arguments, state_dir),
         Command::Daemon(arguments) => daemon::daemon(*arguments, state_dir),
@@ -36,6 +41,13 @@ pub(crate) fn obey(cli: Cli) -> Result<Exit, Stopped> {
         Command::Enroll(arguments) => enroll::enroll(&arguments, state_dir),
         Command::Hardware(arguments) => hardware::hardware(&arguments),
     }
+}
+
+/// Whoever writes past a limit on the size of files is killed, unless somebody takes the signal; then writing fails. It is
+/// taken until the process ends, whoever listens.
+fn survive_file_size_limits() -> io::Result<()> {
+    let taking = async { signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop) };
+    wait_for(taking).flatten()
 }
 
 /// A command that ended early, with the one line that says why.

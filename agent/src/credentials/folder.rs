@@ -98,7 +98,15 @@ impl Folder {
         let path = self.file();
         let bytes = match fs::read(&path) {
             Ok(bytes) => Zeroizing::new(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // Under what is no folder nothing is kept; who needs one says so.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(None);
+            }
             Err(source) => return Err(CredentialsError::Unreadable { path, source }),
         };
         decode(&bytes).map(Some).ok_or(CredentialsError::Damaged { path })

@@ -10,10 +10,10 @@ use fleetmark_collector::{
 use crate::support::{Serving, skip};
 
 /// A file system of two megabytes, gone with its value.
-struct Small<'a>(&'a Path);
+pub(crate) struct Small<'a>(&'a Path);
 
 impl<'a> Small<'a> {
-    fn mount(folder: &'a Path) -> Option<Self> {
+    pub(crate) fn mount(folder: &'a Path) -> Option<Self> {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=2m", "fleetmark-test"]).arg(folder);
         let done = mount.output().ok()?;
