@@ -14,7 +14,11 @@ use std::{
 };
 
 use fleetmark_proto::shell::{self, Exit, output::tell};
-use tokio::runtime::{self, Runtime};
+use rustix::process::Signal;
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
 use url::Url;
 
 pub use run::{conclude, measured};
@@ -29,6 +33,7 @@ use crate::{
 /// Does what was typed.
 pub(crate) fn obey(cli: Cli) -> Result<Exit, Stopped> {
     let state_dir = &cli.global.state_dir;
+    survive_file_size_limits()?;
     match cli.command {
         Command::Run(arguments) => run::run(&arguments, state_dir),
         Command::Daemon(arguments) => daemon::daemon(*arguments, state_dir),
@@ -36,6 +41,13 @@ pub(crate) fn obey(cli: Cli) -> Result<Exit, Stopped> {
         Command::Enroll(arguments) => enroll::enroll(&arguments, state_dir),
         Command::Hardware(arguments) => hardware::hardware(&arguments),
     }
+}
+
+/// Whoever writes past a limit on the size of files is killed, unless somebody takes the signal; then writing fails. It is
+/// taken until the process ends, whoever listens.
+fn survive_file_size_limits() -> io::Result<()> {
+    let taking = async { signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop) };
+    wait_for(taking).flatten()
 }
 
 /// A command that ended early, with the one line that says why.
@@ -97,7 +109,11 @@ fn brief_courier(urls: Vec<Url>, keyring: Keyring, spool: Spool) -> Courier {
     Courier::new(urls, spool, Pace::default(), outlet).with(keyring)
 }
 
-/// The thread that waits for the network has no need of others.
-fn runtime() -> io::Result<Runtime> {
-    runtime::Builder::new_current_thread().enable_all().build()
+/// Waits for the network, on this thread, which has no need of others. Whatever is left then is left behind: a look-up of a
+/// name that nobody answers cannot be broken off, and would hold the process for most of a minute.
+fn wait_for<T>(future: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(done)
 }

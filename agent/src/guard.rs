@@ -116,10 +116,9 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard of the runs that share this state folder, on a host with so many usable CPUs.
+    /// A guard of the runs that share this state folder and its ledger, on a host with so many usable CPUs.
     #[must_use]
-    pub fn new(rules: Rules, state_dir: &Path, usable_cpus: u32) -> Self {
-        let ledger = Ledger::new(state_dir);
+    pub fn new(rules: Rules, state_dir: &Path, ledger: Ledger, usable_cpus: u32) -> Self {
         Self { rules, pause: state_dir.join("pause"), ledger, usable_cpus }
     }
 
@@ -299,7 +298,7 @@ mod tests {
 
     fn guard(rules: Rules, state: &Path) -> Guard {
         fs::create_dir_all(state.join("agent")).unwrap();
-        Guard::new(rules, state, 2)
+        Guard::new(rules, state, Ledger::new(state), 2)
     }
 
     fn plan() -> Plan {
@@ -369,5 +368,33 @@ mod tests {
         assert_eq!(between(&mut watch, 1, 0), None);
         stop.store(true, Ordering::Relaxed);
         assert!(between(&mut watch, 2, 0).is_some_and(|words| words.contains("told to end")));
+    }
+    #[test]
+    fn a_run_ends_while_others_need_the_cpus() {
+        let (state, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        put("proc/self/status", "Cpus_allowed_list:\t0-1\n");
+        put("proc/stat", "cpu0 0 0 0 100 0 0 0 0 0 0\ncpu1 0 0 0 100 0 0 0 0 0 0\n");
+        let guard = guard(rules(), state.path());
+        let plan = plan();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut watch = guard.watch(&stop, root.path());
+        put("proc/stat", "cpu0 300 0 0 100 0 0 0 0 0 0\ncpu1 0 0 0 400 0 0 0 0 0 0\n");
+        let begin = Instant::now();
+        let ended = loop {
+            let progress = Progress { done: 1, total: 9, next: &plan.cells[0], usage: used(0) };
+            if let Continue::Break(words) = watch.between(&progress) {
+                break words;
+            }
+            assert!(begin.elapsed() < 10 * LOOK_EVERY, "it never ends");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(begin.elapsed() >= LOOK_EVERY, "ticks say nothing about less");
+        assert!(ended.starts_with("others keep the CPUs busy by "), "{ended}");
+        assert!(ended.ends_with("more than the 10% of --max-pressure"), "{ended}");
     }
 }

@@ -96,6 +96,16 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Counts one more file of the spool's own folder.
+    fn add(&mut self, kind: &Kind, bytes: u64) {
+        match kind {
+            Kind::Record(_) => self.waiting += 1,
+            Kind::Unfinished => self.reserved += 1,
+            Kind::Stranger => return,
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
     fn files(&self) -> u64 {
         self.waiting.saturating_add(self.quarantined).saturating_add(self.reserved)
     }

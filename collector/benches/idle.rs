@@ -1,5 +1,5 @@
-//! What an agent in daemon mode costs its host while it does nothing: once with all delivered, and once with a report in its
-//! spool and no collector to take it.
+//! What an agent in daemon mode costs its host while it does nothing: once with all delivered, once with a report in its
+//! spool and no collector to take it, and once with a full spool, no collector, and a run that is due.
 //!
 //! `cargo bench -p fleetmark-collector --bench idle`
 //!
@@ -19,9 +19,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fleetmark_agent::spool::{Bounds, Spool};
+use fleetmark_proto::id::ReportId;
+
 use collector::{Collector, Split, approximate, cpu_of, judge, say};
 
-/// How long the daemon is watched in each of the two states.
+/// How long the daemon is watched in each state.
 const WATCHED: Duration = Duration::from_secs(120);
 /// How long it gets to become idle after its last work.
 const SETTLING: Duration = Duration::from_secs(5);
@@ -76,7 +79,30 @@ fn benchmark() -> Outcome<bool> {
         return Err("no report waits in the spool".into());
     }
     met &= daemon.watch("a report waits, and no collector answers")?;
+    drop(daemon);
+
+    let full = tempfile::tempdir()?;
+    fill(state.path(), full.path())?;
+    let daemon = Daemon::start(&agent, &url, full.path())?;
+    met &= daemon.watch("the spool is full, no collector answers, and a run is due")?;
     Ok(met)
+}
+
+/// Fills a spool with as many records as it may have, all with the report of another state folder.
+fn fill(from: &Path, to: &Path) -> Outcome<()> {
+    const ID: std::ops::Range<usize> = 16..32;
+    let waits = fs::read_dir(from.join("agent").join("spool"))?.find_map(|entry| {
+        let path = entry.ok()?.path();
+        path.extension().is_some_and(|extension| extension == "report").then_some(path)
+    });
+    let mut record = fs::read(waits.ok_or("no report waits")?)?;
+    let spool = Spool::open(&to.join("agent").join("spool"), Bounds::default())?;
+    for _ in 0..Bounds::default().files {
+        let id = ReportId::now();
+        record.get_mut(ID).ok_or("no record")?.copy_from_slice(id.as_bytes());
+        fs::write(spool.folder().join(format!("{id}.report")), &record)?;
+    }
+    Ok(())
 }
 
 /// The agent's binary beside the collector's, which alone cargo builds for this benchmark.

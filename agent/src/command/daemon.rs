@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fleetmark_proto::shell::Exit;
 
-use super::{Stopped, collectors::Collectors, courier, runtime, spool_folder};
+use super::{Stopped, collectors::Collectors, courier, spool_folder, wait_for};
 use crate::{
     args::DaemonArgs,
     daemon::{self, DaemonError, Settings},
@@ -25,7 +25,7 @@ pub(super) fn daemon(arguments: DaemonArgs, state_dir: &Path) -> Result<Exit, St
         measure: arguments.measure,
         membership,
     };
-    runtime()?.block_on(daemon::stay(settings, spool, courier)).map_err(|error| match error {
+    wait_for(daemon::stay(settings, spool, courier))?.map_err(|error| match error {
         DaemonError::Plan(error) => Stopped::usage(&error),
         error => Stopped::from(error),
     })?;

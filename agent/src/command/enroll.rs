@@ -15,7 +15,7 @@ use fleetmark_proto::{
 };
 use zeroize::Zeroizing;
 
-use super::{Stopped, collectors::keep_out_of_core_dumps, runtime};
+use super::{Stopped, collectors::keep_out_of_core_dumps, wait_for};
 use crate::{
     args::{AccessArgs, EnrollArgs},
     clock::{Clock, whole_seconds},
@@ -64,7 +64,7 @@ pub(super) fn enroll(arguments: &EnrollArgs, state_dir: &Path) -> Result<Exit, S
     let clock = Clock::of_host();
     let within = arguments.max_time;
     let joining = Joining { token: &token, host: &host, believed, clock: &clock, within };
-    let Joined { credentials, ahead } = runtime()?.block_on(joining.join(outlet))?;
+    let Joined { credentials, ahead } = wait_for(joining.join(outlet))??;
     folder.write(&credentials)?;
     if ahead.abs() > CLOCKS_APART {
         tell(format_args!("warning: {}", Event::ClockOff { ahead }));

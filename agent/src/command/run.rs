@@ -9,7 +9,7 @@ use fleetmark_proto::{
     shell::{Exit, output::tell},
 };
 
-use super::{Stopped, brief_courier, collectors::Collectors, run_error, runtime, spool_folder};
+use super::{Stopped, brief_courier, collectors::Collectors, run_error, spool_folder, wait_for};
 use crate::{
     args::{MeasureArgs, RunArgs},
     credentials::Membership,
@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &RunArgs, state_dir: &Path) -> Result<Exit, Stopped
         return Ok(conclude(&report, arguments.strict, None));
     };
     let mut courier = brief_courier(urls, keyring, spool);
-    let flushed = runtime()?.block_on(courier.flush(Some(report.id), limits::DELIVERY));
+    let flushed = wait_for(courier.flush(Some(report.id), limits::DELIVERY))?;
     Ok(conclude(&report, arguments.strict, Some(&flushed)))
 }
 
@@ -120,6 +120,7 @@ mod tests {
             duplicate: 0,
             quarantined: 0,
             left: None,
+            foreign: 0,
             reason: None,
         }
     }

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use fleetmark_proto::{
     id::ReportId,
-    shell::{Exit, output::tell},
+    shell::{self, Exit, output::tell},
 };
 
-use super::{Stopped, brief_courier, collectors::Collectors, runtime, spool_folder};
+use super::{Stopped, brief_courier, collectors::Collectors, spool_folder, wait_for};
 use crate::{
     args::{FlushArgs, QuarantineArgs, SpoolArgs, SpoolCommand, SpoolListArgs},
     delivery::Flushed,
@@ -52,16 +52,18 @@ fn flush(arguments: &FlushArgs, state_dir: &Path) -> Result<Exit, Stopped> {
     }
     let spool = Spool::open(&spool_folder(state_dir), Bounds::default())?;
     let mut courier = brief_courier(urls, keyring, spool);
-    let flushed = runtime()?.block_on(courier.flush(None, arguments.max_time));
-    let Flushed { stored, duplicate, quarantined, left, .. } = flushed;
-    let rest = match left {
-        Some(0) => "nothing left".to_owned(),
-        Some(left) => format!("{left} left: {}", flushed.why()),
-        None => format!("some left: {}", flushed.why()),
+    let flushed = wait_for(courier.flush(None, arguments.max_time))?;
+    let Flushed { stored, duplicate, quarantined, left, foreign, .. } = flushed;
+    let rest = match (left, foreign) {
+        (Some(0), 0) => "nothing left".to_owned(),
+        (Some(0), foreign) => format!("{foreign} left for another version of the agent"),
+        (Some(left), _) => format!("{left} left: {}", flushed.why()),
+        (None, _) => format!("some left: {}", flushed.why()),
     };
     let delivered = stored + duplicate;
     tell(format_args!("{delivered} delivered, {quarantined} moved to quarantine, {rest}"));
-    Ok(if left == Some(0) && quarantined == 0 { Exit::Success } else { Exit::Failed })
+    let is_all = left == Some(0) && quarantined == 0 && foreign == 0;
+    Ok(if is_all { Exit::Success } else { Exit::Failed })
 }
 
 fn quarantine(arguments: &QuarantineArgs, state_dir: &Path) -> Result<Exit, Stopped> {
@@ -78,20 +80,38 @@ fn quarantine(arguments: &QuarantineArgs, state_dir: &Path) -> Result<Exit, Stop
         output.write(&render::quarantined(&records, output.format)?)?;
         return Ok(Exit::Success);
     };
-    for record in chosen(&records, requeue)? {
-        match record.id {
-            Some(id) if spool.requeue(id)? => {
-                tell(format_args!("{id} waits to be delivered again"))
-            }
-            _ => tell(format_args!("{} cannot be delivered: {}", record.name, record.reason)),
+    let (again, gone) = (chosen(&records, requeue)?, chosen(&records, discard)?);
+    let mut exit = Exit::Success;
+    for record in again {
+        if !put_back(&spool, record) {
+            exit = Exit::Failed;
         }
     }
-    for record in chosen(&records, discard)? {
+    for record in gone {
         if spool.discard(&record.name)? {
             tell(format_args!("{} is gone for good", record.name));
         }
     }
-    Ok(Exit::Success)
+    Ok(exit)
+}
+
+/// Whether a record waits to be delivered again, said either way: one that cannot costs only itself.
+fn put_back(spool: &Spool, record: &Quarantined) -> bool {
+    let Quarantined { id, name, reason, .. } = record;
+    match id.map(|id| (id, spool.requeue(id))) {
+        Some((id, Ok(true))) => {
+            tell(format_args!("{id} waits to be delivered again"));
+            true
+        }
+        Some((_, Err(error))) => {
+            tell(format_args!("{name} cannot be delivered: {}", shell::one_line(&error)));
+            false
+        }
+        Some((_, Ok(false))) | None => {
+            tell(format_args!("{name} cannot be delivered: {reason}"));
+            false
+        }
+    }
 }
 
 const ALL: &str = "all";

@@ -78,31 +78,52 @@ impl Last {
 }
 
 /// The file in which the last run of one host is kept. Two daemons may share a folder under two host ids.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Record {
     path: PathBuf,
+    /// What could not be written; it counts for as long as the daemon stays.
+    unwritten: Option<Last>,
 }
 
 impl Record {
     /// The record of this host; it need not be there.
     #[must_use]
     pub(super) fn new(state_dir: &Path, host: &HostId) -> Self {
-        Self { path: state_dir.join("agent").join("measured").join(format!("{host}.json")) }
+        let path = state_dir.join("agent").join("measured").join(format!("{host}.json"));
+        Self { path, unwritten: None }
     }
 
     /// What was measured last; `None` if nothing was, or if the file cannot be read, as measuring once too often is the
     /// lesser evil.
     #[must_use]
     pub(super) fn read(&self) -> Option<Last> {
-        serde_json::from_slice(&fs::read(&self.path).ok()?).ok()
+        self.unwritten.clone().or_else(|| serde_json::from_slice(&fs::read(&self.path).ok()?).ok())
+    }
+
+    /// The same by a clock that may have been set back. An end that lies ahead of it is now, once and for all: time would not
+    /// count from it for as long as the clock is behind.
+    pub(super) fn read_at(&mut self, now: Timestamp) -> Option<Last> {
+        let mut last = self.read()?;
+        if last.ended_at > now {
+            last.ended_at = now;
+            // If it cannot be written, it is held.
+            let _ = self.write(&last);
+        }
+        Some(last)
     }
 
     /// Keeps what was measured last.
     ///
     /// # Errors
     ///
-    /// If the file cannot be written.
-    pub(super) fn write(&self, last: &Last) -> io::Result<()> {
+    /// If the file cannot be written. It is kept in memory then.
+    pub(super) fn write(&mut self, last: &Last) -> io::Result<()> {
+        let written = self.put(last);
+        self.unwritten = written.is_err().then(|| last.clone());
+        written
+    }
+
+    fn put(&self, last: &Last) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -149,5 +170,21 @@ mod tests {
         assert_eq!(record("..").read(), None);
         fs::write(&record("a").path, "{").unwrap();
         assert_eq!(record("a").read(), None);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("agent/measured");
+        fs::create_dir(folder.path().join("agent")).unwrap();
+        fs::write(&place, "a file").unwrap();
+        let mut record = Record::new(folder.path(), &"a".parse().unwrap());
+        let last = Last { subject: subject(), ended_at: Timestamp::now() };
+        record.write(&last).unwrap_err();
+        assert_eq!(record.read(), Some(last.clone()));
+        fs::remove_file(&place).unwrap();
+        record.write(&last).unwrap();
+        fs::remove_dir_all(&place).unwrap();
+        assert_eq!(record.read(), None, "what was written is another daemon's to change");
     }
 }

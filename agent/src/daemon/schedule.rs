@@ -66,7 +66,7 @@ pub(super) fn due(
 mod tests {
     use jiff::ToSpan as _;
 
-    use super::*;
+    use super::{super::measured::Record, *};
 
     const EVERY: Option<Duration> = Some(Duration::from_secs(6 * 3_600));
 
@@ -101,5 +101,31 @@ mod tests {
         assert_eq!(after(6), Due::Now(Why::Time));
         assert_eq!(after(600), Due::Now(Why::Time));
         assert_eq!(after(-9_000), Due::In(EVERY.unwrap()), "a clock that was set back");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_puts_the_next_run_off_once() {
+        for is_writable in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut record = Record::new(folder.path(), &"a".parse().unwrap());
+            let now = Timestamp::now();
+            let last = Last { subject: subject("6.18"), ended_at: now + 9_000.hours() };
+            record.write(&last).unwrap();
+            if !is_writable {
+                let place = folder.path().join("agent/measured");
+                std::fs::remove_dir_all(&place).unwrap();
+                std::fs::write(&place, "a file").unwrap();
+                record.write(&last).unwrap_err();
+            }
+            let mut after = |hours: i64| {
+                let now = now + hours.hours();
+                due(&subject("6.18"), record.read_at(now).as_ref(), EVERY, now)
+            };
+            let hours = |hours: u64| Due::In(Duration::from_secs(hours * 3_600));
+            assert_eq!(after(0), hours(6));
+            assert_eq!(after(1), hours(5), "time counts from when it was seen");
+            assert_eq!(after(5), hours(1));
+            assert_eq!(after(6), Due::Now(Why::Time));
+        }
     }
 }

@@ -79,7 +79,7 @@ fn look(spool: &Spool, id: ReportId, now: Timestamp) -> Result<Found, SpoolError
     let age = now.duration_since(id.made_at());
     if age.is_positive() && age.unsigned_abs() > limits::SPOOL_AGE {
         let reason = format!(
-            "it was made more than {} days ago, and agents send nothing older",
+            "by its id it was made more than {} days ago, and agents send nothing older: it is that old, or the clock was not set when it was measured",
             limits::SPOOL_AGE.as_secs() / (24 * 60 * 60)
         );
         spool.quarantine(id, &reason)?;

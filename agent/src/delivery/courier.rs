@@ -60,7 +60,7 @@ pub struct Courier {
     most: usize,
     /// Refusals in a row, as the policy counts them.
     refusals: u32,
-    /// What was listed in the spool and had no try yet.
+    /// What was listed in the spool and was not answered yet.
     queue: VecDeque<Entry>,
     /// Reports that were sent and not answered, or could not be sent. They have another try when all
     /// others have had theirs.
@@ -81,6 +81,8 @@ pub struct Flushed {
     pub quarantined: u64,
     /// Reports that still wait in the spool; `None` if it cannot be read.
     pub left: Option<u64>,
+    /// Records of another version beside these, which this one does not send.
+    pub foreign: u64,
     /// What went wrong last, if anything did.
     pub reason: Option<DeliveryError>,
 }
@@ -94,16 +96,6 @@ impl Flushed {
             |reason| shell::one_line(reason),
         )
     }
-}
-
-/// What the spool holds for the next call.
-enum Pick {
-    /// These.
-    Reports(Vec<Encoded>),
-    /// None yet, as some had to be moved aside first.
-    Moved,
-    /// None, or only what was deferred.
-    Nothing,
 }
 
 /// What one step came to.
@@ -228,26 +220,16 @@ impl Courier {
 
     /// Sends one batch, at the latest until this time.
     async fn step(&mut self, first: Option<ReportId>, until: Option<Instant>) -> Step {
-        let step = match self.pick(first) {
-            Ok(Pick::Nothing) => {
+        let step = match self.is_anything_queued(first) {
+            Ok(false) => {
                 self.freshen_idly(until).await;
                 self.nothing_to_send()
             }
-            Ok(Pick::Moved) => {
-                tokio::task::yield_now().await;
-                Step::Again
-            }
-            Ok(Pick::Reports(reports)) => {
-                let ids: Vec<_> = reports.iter().map(|report| report.id).collect();
-                match self.call(reports, until).await {
-                    Ok((url, answers)) => self.settle(&url, &ids, answers),
-                    Err(error) if error.is_refusal() => match self.refused(error, until).await {
-                        Refusal::Over(step) => step,
-                        Refusal::Stands(error) => self.failed(error, &ids),
-                    },
-                    Err(error) => self.failed(error, &ids),
-                }
-            }
+            // A collector that is away costs no look at the reports.
+            Ok(true) => match self.reach(until).await {
+                Ok(()) => self.send(until).await,
+                Err(error) => self.unsent(error, 0, until).await,
+            },
             Err(error) => {
                 self.herald.spool(error.into());
                 self.wait(None)
@@ -259,14 +241,43 @@ impl Courier {
         step
     }
 
-    /// The reports of the next call.
-    fn pick(&mut self, first: Option<ReportId>) -> Result<Pick, SpoolError> {
-        if self.queue.is_empty() {
-            self.list(first)?;
-            if self.queue.is_empty() {
-                return Ok(Pick::Nothing);
+    /// Sends the next reports over the line that is open.
+    async fn send(&mut self, until: Option<Instant>) -> Step {
+        let reports = self.pick();
+        if reports.is_empty() {
+            tokio::task::yield_now().await;
+            return Step::Again;
+        }
+        let sent: Vec<_> = reports.iter().map(entry).collect();
+        match self.call(reports, until).await {
+            Ok((url, answers)) => {
+                let ids: Vec<_> = sent.iter().map(|entry| entry.id).collect();
+                self.settle(&url, &ids, answers)
+            }
+            Err(error) => {
+                let count = sent.len();
+                for entry in sent.into_iter().rev() {
+                    self.queue.push_front(entry);
+                }
+                self.unsent(error, count, until).await
             }
         }
+    }
+
+    /// Decides how to go on after a call that answered for none of its reports, which are queued again. `count` is how many
+    /// those are; none, if it did not come to the call.
+    async fn unsent(&mut self, error: DeliveryError, count: usize, until: Option<Instant>) -> Step {
+        if !error.is_refusal() {
+            return self.failed(error, count);
+        }
+        match self.refused(error, until).await {
+            Refusal::Over(step) => step,
+            Refusal::Stands(error) => self.failed(error, count),
+        }
+    }
+
+    /// The reports of the next call; none yet, if some had to be moved aside first.
+    fn pick(&mut self) -> Vec<Encoded> {
         let picked = batch::pick(&self.spool, &mut self.queue, self.most, Timestamp::now());
         for (id, reason) in picked.set_aside {
             self.herald.set_aside(id, reason);
@@ -275,10 +286,15 @@ impl Courier {
             self.stuck(id, error);
         }
         self.deferred.extend(picked.gone);
-        Ok(match picked.reports {
-            reports if reports.is_empty() => Pick::Moved,
-            reports => Pick::Reports(reports),
-        })
+        picked.reports
+    }
+
+    /// Whether anything waits to be sent. The spool is listed only once all that was queued has had its try.
+    fn is_anything_queued(&mut self, first: Option<ReportId>) -> Result<bool, SpoolError> {
+        if self.queue.is_empty() {
+            self.list(first)?;
+        }
+        Ok(!self.queue.is_empty())
     }
 
     /// Queues what waits in the spool and was not deferred.
@@ -306,25 +322,29 @@ impl Courier {
         self.wait(None)
     }
 
+    /// Opens a line to the collector whose turn it is, unless one is open.
+    async fn reach(&mut self, until: Option<Instant>) -> Result<(), DeliveryError> {
+        self.freshen(Pressing::Reports, until).await?;
+        let url = self.collectors.get(self.at).ok_or(DeliveryError::NoCollector)?;
+        if self.line.is_none() {
+            let (access, patience) =
+                (self.keyring.access()?, self.patience(self.pace.connect, until));
+            let line = self.dialer.dial(url, &access, self.keyring.clock(), patience).await?;
+            self.line = Some(line);
+        }
+        Ok(())
+    }
+
     async fn call(
         &mut self,
         reports: Vec<Encoded>,
         until: Option<Instant>,
     ) -> Result<(Url, Vec<Answer>), DeliveryError> {
-        self.freshen(Pressing::Reports, until).await?;
-        let url = self.collectors.get(self.at).ok_or(DeliveryError::NoCollector)?.clone();
-        let line = match self.line.take() {
-            Some(line) => line,
-            None => {
-                let (access, patience) =
-                    (self.keyring.access()?, self.patience(self.pace.connect, until));
-                self.dialer.dial(&url, &access, self.keyring.clock(), patience).await?
-            }
-        };
         let patience = self.patience(self.pace.call, until);
-        let line = self.line.insert(line);
+        let line = self.line.as_ref().ok_or(DeliveryError::NoCollector)?;
         let batch = convert::submit_request(reports, Timestamp::now());
         let SubmitResponse { answers } = line.submit(batch, patience).await?;
+        let url = line.url().clone();
         self.keyring.accepted();
         Ok((url, answers))
     }
@@ -375,14 +395,12 @@ impl Courier {
         Step::Again
     }
 
-    /// Decides how to go on after a call that answered for none of its reports.
-    fn failed(&mut self, error: DeliveryError, ids: &[ReportId]) -> Step {
+    fn failed(&mut self, error: DeliveryError, count: usize) -> Step {
         let (code, asked) = error.code();
-        let next = policy::policy(code, asked, ids.len(), self.refusals);
+        let next = policy::policy(code, asked, count, self.refusals);
         self.refusals = policy::refusals(code, asked, self.refusals);
-        self.queue.clear();
         if matches!(next, Next::Half | Next::RetryHalf) {
-            self.most = ids.len() / 2;
+            self.most = count / 2;
         }
         let step = match next {
             Next::Half => {
@@ -394,9 +412,9 @@ impl Courier {
             Next::End => {
                 self.herald.failing(error, Again::Pause(self.pace.pause));
                 self.most = limits::BATCH_REPORTS;
-                if code == Code::OutOfRange {
+                if code == Code::OutOfRange && count == 1 {
                     // Too long even alone, it must not stand in the way of the others.
-                    self.deferred.extend(ids);
+                    self.deferred.extend(self.queue.pop_front().map(|entry| entry.id));
                 }
                 self.wait(Some(self.pace.pause));
                 Step::Over
@@ -431,15 +449,16 @@ impl Courier {
             Err(error) => (None, Some(error.into())),
         };
         let mine = waiting.iter().flatten().filter(|entry| !entry.foreign);
-        let left =
-            waiting.is_some().then(|| u64::try_from(mine.clone().count()).unwrap_or(u64::MAX));
+        let count = |entries: usize| u64::try_from(entries).unwrap_or(u64::MAX);
+        let (all, ours) = (waiting.iter().flatten().count(), mine.clone().count());
+        let (left, foreign) = (waiting.is_some().then(|| count(ours)), count(all - ours));
         let is_waiting = |id| waiting.is_none() || mine.clone().any(|entry| entry.id == id);
         let first = watched.map(|id| match fate {
             Some(fate) => fate,
             None if is_waiting(id) => Fate::Waiting,
             None => self.fate_elsewhere(id),
         });
-        Flushed { first, stored, duplicate, quarantined, left, reason }
+        Flushed { first, stored, duplicate, quarantined, left, foreign, reason }
     }
 
     /// What another agent on the same spool has done with a report.
@@ -448,4 +467,10 @@ impl Courier {
         let mine = quarantined.into_iter().find(|record| record.id == Some(id));
         mine.map_or(Fate::Elsewhere, |record| Fate::SetAside(record.reason))
     }
+}
+
+/// A report that was read, in the queue again.
+fn entry(report: &Encoded) -> Entry {
+    let bytes = u64::try_from(report.bytes.len()).unwrap_or(u64::MAX);
+    Entry { id: report.id, bytes, foreign: false }
 }

@@ -109,6 +109,7 @@ impl Dialer {
             _ => (Endpoint::from_shared(url.to_string()).map_err(invalid)?, Target::Plaintext),
         };
         let endpoint = endpoint
+            // For all that the connector does, from the name's resolution on.
             .connect_timeout(patience)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);

@@ -31,7 +31,15 @@ const MINUTE: Duration = Duration::from_secs(60);
 const SHORT: Duration = limits::DELIVERY;
 
 fn nothing() -> Flushed {
-    Flushed { first: None, stored: 0, duplicate: 0, quarantined: 0, left: Some(0), reason: None }
+    Flushed {
+        first: None,
+        stored: 0,
+        duplicate: 0,
+        quarantined: 0,
+        left: Some(0),
+        foreign: 0,
+        reason: None,
+    }
 }
 
 /// Compares what counts; errors are compared by what they say.
@@ -156,7 +164,8 @@ async fn what_is_older_than_ninety_days_is_set_aside_and_said_so() {
     let world = World::new();
     let [old, older, young] = [91, 200, 89].map(|days| world.put(made_days_ago(days), 10));
     let flushed = world.courier(&["a"]).flush(Some(old), SHORT).await;
-    let reason = "it was made more than 90 days ago, and agents send nothing older";
+    let reason = "by its id it was made more than 90 days ago, and agents send nothing older: \
+        it is that old, or the clock was not set when it was measured";
     let first = Some(Fate::SetAside(reason.to_owned()));
     assert_came_to(&flushed, &Flushed { first, stored: 1, quarantined: 2, ..nothing() });
     assert_eq!(world.quarantined(), [older, old].map(|id| (id, reason.to_owned())));
@@ -173,6 +182,7 @@ async fn damaged_records_go_to_quarantine_and_foreign_ones_stay_and_both_are_tol
     let mut courier = world.courier(&["a"]);
     let flushed = courier.flush(Some(damaged), SHORT).await;
     assert_eq!((flushed.stored, flushed.quarantined, flushed.left), (1, 1, Some(0)));
+    assert_eq!(flushed.foreign, 1);
     assert!(matches!(flushed.first, Some(Fate::SetAside(_))), "{flushed:?}");
     courier.stay(&Notify::new(), time::sleep(10 * MINUTE)).await;
     assert_eq!(world.calls()[0].ids, [good]);

@@ -5,6 +5,7 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     str::FromStr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -59,9 +60,11 @@ impl fmt::Display for Budget {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     path: PathBuf,
+    /// What could not be written; all clones know it.
+    unwritten: Arc<Mutex<Option<Page>>>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 struct Page {
     /// In UTC.
     day: Date,
@@ -72,32 +75,47 @@ impl Ledger {
     /// The ledger of this state folder; the file need not be there.
     #[must_use]
     pub fn new(state_dir: &Path) -> Self {
-        Self { path: state_dir.join("agent").join("cpu-today.json") }
+        Self { path: state_dir.join("agent").join("cpu-today.json"), unwritten: Arc::default() }
     }
 
-    /// What was used on the day of `now`. A ledger that cannot be read holds nothing, and is written anew; a clock that
-    /// was set back has its day before it again.
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was used on the day of `now`. A ledger that cannot be read holds what could not be written, and is written anew; a
+    /// clock that was set back has its day before it again.
     #[must_use]
     pub fn used(&self, now: Timestamp) -> Nanos {
-        let page = fs::read(&self.path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        match page {
-            Some(Page { day, used_ns }) if day == day_of(now) => Nanos(used_ns),
-            _ => Nanos(0),
-        }
+        let written = fs::read(&self.path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let pages: [Option<Page>; 2] = [written, *self.unwritten()];
+        let today = pages.into_iter().flatten().filter(|page| page.day == day_of(now));
+        Nanos(today.map(|page| page.used_ns).max().unwrap_or(0))
     }
 
     /// Writes down what was used on the day of `now`. It need not outlive the host, only this process: nothing is synced.
     ///
     /// # Errors
     ///
-    /// If the file cannot be written.
+    /// If the file cannot be written. It is kept in memory then.
     pub fn write(&self, now: Timestamp, used: Nanos) -> io::Result<()> {
         let page = Page { day: day_of(now), used_ns: used.0 };
+        let written = self.put(&page);
+        *self.unwritten() = written.is_err().then_some(page);
+        written
+    }
+
+    fn put(&self, page: &Page) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(&serde_json::to_vec(&page)?)?;
+        file.write_all(&serde_json::to_vec(page)?)?;
         file.persist(&self.path).map_err(|error| error.error)?;
         Ok(())
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, Option<Page>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,5 +152,21 @@ mod tests {
         assert_eq!(again.used(tomorrow), Nanos(0));
         fs::write(&again.path, "damaged").unwrap();
         assert_eq!(again.used(today), Nanos(0));
+    }
+    #[test]
+    fn what_cannot_be_written_counts_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("agent");
+        fs::write(&place, "a file").unwrap();
+        let now = Timestamp::now();
+        let ledger = Ledger::new(folder.path());
+        ledger.write(now, Nanos(7)).unwrap_err();
+        assert_eq!(ledger.clone().used(now), Nanos(7));
+        fs::remove_file(&place).unwrap();
+        fs::create_dir(&place).unwrap();
+        ledger.write(now, ledger.used(now)).unwrap();
+        assert_eq!(Ledger::new(folder.path()).used(now), Nanos(7));
+        fs::remove_file(ledger.path()).unwrap();
+        assert_eq!(ledger.used(now), Nanos(0), "what was written is its owner's to change");
     }
 }

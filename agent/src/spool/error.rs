@@ -34,7 +34,7 @@ pub enum SpoolError {
         /// What it may hold.
         bounds: Bounds,
     },
-    /// The disk has no space, or the user's quota on it has none.
+    /// The disk has no space, the user's quota on it has none, or the process may make no file of that size.
     #[error("the disk of the spool in {} is full: free some space, or choose another folder with --state-dir", .folder.display())]
     DiskFull {
         /// The spool's folder.
@@ -92,7 +92,9 @@ impl SpoolError {
         use io::ErrorKind as Kind;
         let folder = folder.to_owned();
         let why = match source.kind() {
-            Kind::StorageFull | Kind::QuotaExceeded => return Self::DiskFull { folder, source },
+            Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
+                return Self::DiskFull { folder, source };
+            }
             Kind::PermissionDenied => "where this user may not write",
             Kind::ReadOnlyFilesystem => "which can only be read",
             Kind::NotADirectory => "as it is a file or lies under one",

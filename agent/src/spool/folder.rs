@@ -54,36 +54,49 @@ impl Spool {
         Ok(Locked(file))
     }
 
-    /// Removes unfinished files whose processes are dead, and puts records aside whose names nobody can ask for.
-    pub(super) fn clear(&self, locked: &Locked) -> Result<(), SpoolError> {
+    /// Removes unfinished files whose processes are dead, puts records aside whose names nobody can ask for, and counts what
+    /// is there then.
+    pub(super) fn clear(&self, locked: &Locked) -> Result<Usage, SpoolError> {
         let failed = self.failed("clear away what is unfinished");
+        let mut usage = Usage::default();
         for item in self.disk.items(&self.folder).map_err(&failed)? {
-            match (record::kind(&item.name), item.name.to_str()) {
-                (Kind::Unfinished, Some(name)) => self.remove_if_dead(name).map_err(&failed)?,
+            let kind = record::kind(&item.name);
+            let is_left = match (&kind, item.name.to_str()) {
+                (Kind::Unfinished, Some(name)) => !self.remove_if_dead(name).map_err(&failed)?,
                 (Kind::Record(None), Some(name)) => {
-                    unless_gone(self.put_aside_misnamed(locked, name)).map_err(&failed)?;
+                    let moved = unless_gone(self.put_aside_misnamed(locked, name));
+                    moved.map_err(&failed)?.is_some_and(|moved| !moved)
                 }
-                _ => {}
+                _ => true,
+            };
+            if is_left {
+                usage.add(&kind, item.bytes);
             }
         }
-        Ok(())
+        self.count_quarantine(&mut usage)?;
+        Ok(usage)
     }
 
-    fn remove_if_dead(&self, name: &str) -> io::Result<()> {
+    /// Whether it is gone.
+    fn remove_if_dead(&self, name: &str) -> io::Result<bool> {
         let path = self.folder.join(name);
-        let Some(file) = unless_gone(self.disk.open(&path))? else { return Ok(()) };
-        if file.try_lock()? {
+        let Some(file) = unless_gone(self.disk.open(&path))? else { return Ok(true) };
+        let is_dead = file.try_lock()?;
+        if is_dead {
             unless_gone(self.disk.remove(&path))?;
         }
-        Ok(())
+        Ok(is_dead)
     }
 
-    /// Another version may have its own names.
-    fn put_aside_misnamed(&self, locked: &Locked, name: &str) -> io::Result<()> {
+    /// Whether it was moved: another version may have its own names.
+    fn put_aside_misnamed(&self, locked: &Locked, name: &str) -> io::Result<bool> {
         let path = self.folder.join(name);
         match content::head(&*self.disk.open(&path)?)? {
-            Head::Foreign(_) => Ok(()),
-            Head::Known(_) | Head::Damaged(_) => self.rename_to_quarantine(locked, &path, name),
+            Head::Foreign(_) => Ok(false),
+            Head::Known(_) | Head::Damaged(_) => {
+                self.rename_to_quarantine(locked, &path, name)?;
+                Ok(true)
+            }
         }
     }
 
@@ -92,21 +105,21 @@ impl Spool {
         let failed = self.failed("count what is");
         let mut usage = Usage::default();
         for item in self.disk.items(&self.folder).map_err(&failed)? {
-            match record::kind(&item.name) {
-                Kind::Record(_) => usage.waiting += 1,
-                Kind::Unfinished => usage.reserved += 1,
-                Kind::Stranger => continue,
-            }
-            usage.bytes = usage.bytes.saturating_add(item.bytes);
+            usage.add(&record::kind(&item.name), item.bytes);
         }
-        let aside = unless_gone(self.disk.items(&self.quarantine_path())).map_err(&failed)?;
-        for item in aside.unwrap_or_default() {
+        self.count_quarantine(&mut usage)?;
+        Ok(usage)
+    }
+
+    fn count_quarantine(&self, usage: &mut Usage) -> Result<(), SpoolError> {
+        let aside = unless_gone(self.disk.items(&self.quarantine_path()));
+        for item in aside.map_err(self.failed("count what is"))?.unwrap_or_default() {
             if matches!(record::kind(&item.name), Kind::Record(_)) {
                 usage.quarantined += 1;
                 usage.bytes = usage.bytes.saturating_add(item.bytes);
             }
         }
-        Ok(usage)
+        Ok(())
     }
 
     /// Renames a file into quarantine, under a name that is free there. The folders are still to be synced.

@@ -28,8 +28,7 @@ impl Reservation {
             return Err(SpoolError::TooSmall { bounds: spool.bounds });
         }
         let locked = spool.lock()?;
-        spool.clear(&locked)?;
-        let usage = spool.count()?;
+        let usage = spool.clear(&locked)?;
         if !usage.leaves(most, 1, &spool.bounds) {
             let folder = spool.folder.to_path_buf();
             return Err(SpoolError::Full { folder, usage, bounds: spool.bounds });

@@ -14,7 +14,10 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{Serving, TINY, agent, collector, command, has, run, skip};
+use crate::{
+    full_disk::Small,
+    support::{Serving, TINY, agent, collector, command, has, run, skip},
+};
 
 /// Nobody listens on the discard port of this host.
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -327,4 +330,103 @@ fn two_daemons_share_a_state_folder() {
     let export =
         run(command(&collector()).args(["export", "-f", "json", "--store", &store])).json();
     assert_eq!(export.as_array().unwrap().len(), measured, "each report once");
+}
+
+#[test]
+fn two_daemons_of_one_host_measure_it_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let words = ["--host-id", "one", "--rounds", "60", "--wait", "50ms"];
+    let mut first = Daemon::start(command(&agent()), folder.path(), NOBODY, &words);
+    first.says("measuring: ");
+    let mut program = command(&agent());
+    program.env("NOTIFY_SOCKET", &path);
+    let mut second = Daemon::start(program, folder.path(), NOBODY, &words);
+    second.says("another run goes on with this state folder");
+    first.says(" is in the spool (SHA-256");
+    let mut heard = Vec::new();
+    let mut hear = |wanted: &str| {
+        let mut buffer = [0; 4096];
+        while heard.last().is_none_or(|last: &String| !last.contains(wanted)) {
+            let length = socket.recv(&mut buffer).unwrap();
+            heard.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+    };
+    hear("STATUS=another run");
+    hear("STATUS=idle");
+    assert!(!heard.concat().contains("measuring\n"), "{heard:?}");
+    assert_eq!(started(&second.end().1), 0, "the other has measured this host");
+    assert_eq!(waiting(folder.path()).len(), 1);
+}
+
+#[test]
+fn a_record_that_cannot_be_written_makes_no_run_follow_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("agent");
+    fs::create_dir(&place).unwrap();
+    fs::write(place.join("measured"), "a file").unwrap();
+    let mut daemon = Daemon::start(command(&agent()), folder.path(), NOBODY, &[]);
+    daemon.says("cannot keep that this host is measured");
+    // A tiny run takes less.
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(started(&daemon.end().1), 1);
+}
+
+#[test]
+fn no_run_begins_whose_cpu_time_cannot_be_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("agent/cpu-today.json");
+    fs::create_dir_all(&ledger).unwrap();
+    let mut daemon = Daemon::start(command(&agent()), folder.path(), NOBODY, &[]);
+    let held = daemon.says("not measuring yet");
+    assert!(held.contains("the CPU time that runs use cannot be written down in"), "{held}");
+    assert_eq!(waiting(folder.path()).len(), 0);
+    fs::remove_dir(&ledger).unwrap();
+    daemon.says(" is in the spool (SHA-256");
+    let (_, heard) = daemon.end();
+    assert_eq!(started(&heard), 1, "{heard:?}");
+    let told = heard.iter().filter(|line| line.contains("not measuring yet")).count();
+    assert_eq!(told, 1, "it is said once: {heard:?}");
+}
+
+#[test]
+fn a_full_disk_holds_runs_back_and_costs_none_that_has_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(_small) = Small::mount(folder.path()) else {
+        return skip("the right to mount a small file system", false);
+    };
+    // All that is left of two megabytes.
+    let filler = folder.path().join("filler");
+    let fill = || {
+        let mut file = fs::File::options().create(true).append(true).open(&filler).unwrap();
+        while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    };
+    fill();
+    let long = ["--rounds", "10000", "--wait", "50ms"];
+    let state = folder.path().join("state");
+    let cut = fs::File::options().write(true).open(&filler).unwrap();
+    // Room for the folders, and not for a report.
+    cut.set_len(cut.metadata().unwrap().len() - 64 * 1024).unwrap();
+    drop(cut);
+    let mut daemon = Daemon::start(command(&agent()), &state, NOBODY, &long);
+    let held = daemon.says("not measuring yet");
+    assert!(held.contains("the disk of the spool in "), "{held}");
+    fs::remove_file(&filler).unwrap();
+    daemon.is_measuring();
+    fill();
+    let (status, heard) = daemon.end();
+    assert!(status.success(), "{heard:?}");
+    let [report] = &waiting(&state)[..] else { panic!("one report: {heard:?}") };
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", elsewhere.path().join("fleet.db").display());
+    let serving = Serving::start(&store);
+    let mut flush = command(&agent());
+    flush.args(["spool", "flush", "--collector", &serving.url, "--state-dir"]).arg(&state);
+    let flushed = run(&mut flush);
+    assert_eq!(flushed.code, 0, "{flushed:?}");
+    assert!(flushed.stderr.contains(report["report_id"].as_str().unwrap()), "{flushed:?}");
+    serving.stop(Signal::TERM);
 }

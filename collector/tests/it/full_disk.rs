@@ -20,10 +20,10 @@ use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use crate::support::{Done, Serving, collector, command, has, run, skip};
 
 /// A file system of two megabytes, gone with its value.
-struct Small<'a>(&'a Path);
+pub(crate) struct Small<'a>(&'a Path);
 
 impl<'a> Small<'a> {
-    fn mount(folder: &'a Path) -> Option<Self> {
+    pub(crate) fn mount(folder: &'a Path) -> Option<Self> {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=2m", "fleetmark-test"]).arg(folder);
         let done = mount.output().ok()?;

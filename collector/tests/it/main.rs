@@ -18,6 +18,7 @@ mod joining;
 mod kills;
 mod leaves;
 mod limits;
+mod names;
 mod open_files;
 mod operators;
 mod overlap;

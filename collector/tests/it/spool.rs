@@ -10,7 +10,7 @@ use fleetmark_proto::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Done, Serving, TINY, agent, collector, command, run};
+use crate::support::{Done, Serving, TINY, agent, collector, command, has, run, skip};
 
 /// A report as version 1 of the contract encoded it.
 const REPORT: &[u8] = include_bytes!("../../../proto/tests/golden/report-v1.bin");
@@ -160,7 +160,9 @@ fn records_of_another_version_are_kept_as_they_are() {
     let serving = Serving::start(&store);
     let flushed = spool(folder.path(), &["flush", "--collector", &serving.url]);
     assert!(flushed.stderr.contains("another version"), "{flushed:?}");
-    assert!(flushed.stderr.contains("1 delivered"), "{flushed:?}");
+    let said = "1 delivered, 0 moved to quarantine, 1 left for another version of the agent";
+    assert!(flushed.stderr.contains(said), "{flushed:?}");
+    assert_eq!(flushed.code, 1, "{flushed:?}");
     assert!(serving.stop(Signal::TERM).0.success());
     let list = spool(folder.path(), &["list", "-f", "json"]).json();
     assert_eq!(list.as_array().unwrap().len(), 1);
@@ -197,4 +199,52 @@ fn state_and_collectors_that_cannot_be_are_told_in_one_line() {
     assert_eq!(spool(state, &["flush", "--collector", &url]).code, 0, "there is nothing to do");
     assert_eq!(spool(state, &["list", "-f", "json"]).json(), json!([]));
     assert!(!state.join("agent").exists(), "reading makes no spool");
+}
+
+/// Changes a byte of what waits.
+fn damage(state: &Path, id: ReportId) {
+    let place = state.join(format!("agent/spool/{id}.report"));
+    let mut bytes = fs::read(&place).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&place, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_record_costs_only_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let reports = [report(), report(), report()];
+    for report in &reports {
+        put(folder.path(), report);
+    }
+    let spool_folder = spool_in(folder.path()).folder().to_owned();
+    fs::write(spool_folder.join(format!("{}.report", reports[1].id)), "torn").unwrap();
+    let list = || spool(folder.path(), &["list", "-f", "json"]).json().as_array().unwrap().clone();
+    assert_eq!(list().len(), 3);
+
+    // In quarantine, the first in the order of names is damaged.
+    damage(folder.path(), reports[0].id);
+    for report in &reports {
+        spool_in(folder.path()).quarantine(report.id, "it was odd").unwrap();
+    }
+    let requeued = spool(folder.path(), &["quarantine", "--requeue", "all"]);
+    assert_eq!(requeued.code, 1, "{requeued:?}");
+    assert_eq!(requeued.stderr.matches(" cannot be delivered: ").count(), 2, "{requeued:?}");
+    let again = format!("{} waits to be delivered again", reports[2].id);
+    assert!(requeued.stderr.contains(&again), "{requeued:?}");
+    assert_eq!(list().len(), 1);
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_a_full_disk() {
+    if !has("prlimit") {
+        return skip("prlimit", false);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut limited = command("prlimit".as_ref());
+    limited.args(["--fsize=262144", "--"]).arg(agent());
+    limited.args(["run", "--collector", &nobody(), "--state-dir"]).arg(folder.path());
+    let refused = run(limited.args(TINY));
+    assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{refused:?}");
+    assert!(refused.stderr.starts_with("error: the disk of the spool in "), "{refused:?}");
+    assert!(refused.stderr.contains("File too large"), "{refused:?}");
 }

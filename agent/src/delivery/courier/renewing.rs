@@ -53,8 +53,6 @@ impl Courier {
         match self.keyring.replace(way).await {
             Ok(freshened @ Freshened::Renewed { .. }) => {
                 self.renewed(freshened).await;
-                // The reports of that call are in the spool, and are found there again.
-                self.queue.clear();
                 Refusal::Over(Step::Again)
             }
             Ok(_) => Refusal::Stands(error),

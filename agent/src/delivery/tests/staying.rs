@@ -179,3 +179,30 @@ async fn a_spool_that_cannot_be_read_is_told_once_and_tried_again() {
     std::fs::rename(&away, &folder).unwrap();
     courier.stay(&Notify::new(), world.until(|world| world.waiting().is_empty())).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_collector_that_is_away_costs_no_look_at_the_spool() {
+    let world = World::new();
+    world.stop("a");
+    let ids = world.fill::<300>();
+    let mut courier = world.courier(&["a"]);
+    let folder = world.folder.path().join("spool");
+    let away = world.folder.path().join("away");
+    let outage = async {
+        world.until(|world| world.dials().len() == 1).await;
+        // Whoever looks now finds no spool, and says so.
+        std::fs::rename(&folder, &away).unwrap();
+        time::sleep(10 * MINUTE).await;
+        std::fs::rename(&away, &folder).unwrap();
+        // Some were delivered by another agent meanwhile.
+        world.spool.remove(&ids[..100]).unwrap();
+        world.start("a");
+        world.until(|world| world.waiting().is_empty()).await;
+    };
+    courier.stay(&Notify::new(), outage).await;
+    let [outage, end] = &world.told()[..] else { panic!("{:?}", world.told()) };
+    assert!(outage.starts_with("cannot deliver: no collector answers"), "{outage}");
+    assert!(end.starts_with("delivering again"), "{end}");
+    let sent: Vec<_> = world.calls().into_iter().flat_map(|call| call.ids).collect();
+    assert_eq!(sent, ids[100..], "oldest first, each once");
+}
