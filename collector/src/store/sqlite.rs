@@ -15,7 +15,7 @@ use fleetmark_proto::{
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
-use rustix::fs::statvfs;
+use rustix::{fs::statvfs, process::geteuid};
 
 use super::{
     KeptRun, Mode, NewRun, Place, Pruned, Retention, Store, StoreError, StoredRun, lacks_room,
@@ -247,9 +247,16 @@ fn has_room(path: &Path) -> bool {
     let mut index = path.as_os_str().to_owned();
     index.push("-shm");
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    // Where nobody can tell, there may be room.
+    let is_root = geteuid().is_root();
     let free = statvfs(folder.unwrap_or(Path::new(".")))
-        .map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        .ok()
+        // Where nobody can tell, there may be room.
+        .filter(|disk| disk.f_blocks > 0)
+        // A part of the disk may be root's alone.
+        .map(|disk| {
+            disk.f_frsize.saturating_mul(if is_root { disk.f_bfree } else { disk.f_bavail })
+        })
+        .unwrap_or(u64::MAX);
     free >= ROOM_BYTES || Path::new(&index).exists()
 }
 

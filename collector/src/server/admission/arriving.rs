@@ -16,6 +16,10 @@ use std::{
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
+/// So many times as many calls are far more than another connection's. In an overload by connections that are alike, chance
+/// alone makes twice as many, and what has half arrived is not thrown away for that.
+const FAR_MORE: usize = 4;
+
 /// How many calls of one connection are on their way. It changes while the line is locked.
 pub(in crate::server) type OfOne = Arc<AtomicUsize>;
 
@@ -88,14 +92,14 @@ impl Arriving {
     }
 
     /// Has a call give way to one of this connection, if there is one that has to: of the connection that has the most, if
-    /// that are twice as many as this one's or more; else the one that is longest on its way, if that is for as long as `late`
-    /// and its connection has more than this one.
+    /// that are far more; else the one that is longest on its way, if that is for as long as `late` and its connection has
+    /// more than this one.
     pub(super) fn make_room(&self, of_one: &OfOne, late: Duration) -> bool {
         let mut line = self.line();
         let own = of_one.load(Ordering::Relaxed);
         // Of the same number, the last is the oldest.
         let fullest = line.calls.iter().rev().max_by_key(|(_, call)| call.of_one());
-        let greedy = fullest.filter(|(_, call)| call.of_one() / 2 > own);
+        let greedy = fullest.filter(|(_, call)| call.of_one() / FAR_MORE > own);
         let chosen = greedy.or_else(|| {
             let mut old = line.calls.iter().take_while(|(_, call)| call.since.elapsed() >= late);
             old.find(|(_, call)| call.of_one() > own)
