@@ -15,7 +15,6 @@ use std::{
 };
 
 use fleetmark_proto::{
-    limits,
     report::{Cell, Failure, FailureKind, Usage},
     unit::Nanos,
 };
@@ -108,8 +107,8 @@ fn go_on(
     sampler: &mut Sampler<'_>,
     steps: &mut Steps<'_, impl FnMut(Progress<'_>) -> Continue>,
 ) -> Continue {
-    while sampler.is_short_of(target) && sampler.rounds < limits::ROUNDS {
-        let next = sampler.rounds.saturating_mul(2).min(limits::ROUNDS);
+    while sampler.is_short_of(target) && sampler.rounds < plan.most_rounds {
+        let next = sampler.rounds.saturating_mul(2).min(plan.most_rounds);
         let more = u64::from(next - sampler.rounds);
         steps.total += more * fleetmark_proto::unit::count(plan.cells.len());
         for round in sampler.rounds + 1..=next {

@@ -1,6 +1,7 @@
 //! What one run is to measure. A plan does no I/O; the same arguments and workers give the same plan.
 
 mod passes;
+mod size;
 
 use std::time::Duration;
 
@@ -111,6 +112,8 @@ pub struct Plan {
     pub order: Order,
     /// Whether to go on after these rounds.
     pub precision: Option<Precision>,
+    /// How many rounds there may be then.
+    pub most_rounds: u32,
 }
 
 /// In which order samples are taken.
@@ -155,6 +158,17 @@ pub enum PlanError {
         /// How many units.
         units: u64,
     },
+    /// Samples of all passes and rounds are too many for one report.
+    #[error(
+        "a report of all these samples may have {} bytes, more than the {} that a collector takes: ask for at most {fits} rounds, or for fewer cells and passes",
+        grouped(*.bytes), grouped(limits::REPORT_BYTES.try_into().unwrap_or(u64::MAX))
+    )]
+    TooLong {
+        /// How long it may be.
+        bytes: u64,
+        /// As many rounds as fit.
+        fits: u64,
+    },
 }
 
 impl Plan {
@@ -185,6 +199,7 @@ impl Plan {
             against: asked.against,
             order: Order::Interleaved,
             precision: None,
+            most_rounds: limits::ROUNDS,
         }
     }
 

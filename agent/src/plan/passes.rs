@@ -22,7 +22,7 @@ impl Passes {
     ///
     /// # Errors
     ///
-    /// If nothing would be measured, or too many units would be spawned at once.
+    /// If nothing would be measured, too many units would be spawned at once, or no report could hold all samples.
     pub fn new(asked: &Asked, workers: u32) -> Result<Self, PlanError> {
         let (cells, first) = match asked.preset {
             None => (Some(Plan::new(asked, workers)?), None),
@@ -33,7 +33,7 @@ impl Passes {
         let beside = beside
             .map(|pass| Ok((pass, Plan::of_pass(pass, asked, workers)?)))
             .collect::<Result<_, _>>()?;
-        Ok(Self { cells, beside })
+        Self { cells, beside }.within_a_report()
     }
 
     /// Every plan, in the order in which they are measured.
