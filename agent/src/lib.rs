@@ -14,6 +14,7 @@ pub mod guard;
 pub mod hardware;
 pub mod identity;
 pub mod measure;
+pub mod memory;
 pub mod plan;
 pub mod preflight;
 pub mod progress;

@@ -11,13 +11,12 @@ mod collector;
 
 use std::{
     error::Error,
-    io::Write as _,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use collector::{Collector, Split, approximate, cpu_of, judge, say};
+use collector::{Collector, Split, approximate, conclude, cpu_of, judge, say};
 use fleetmark_agent::backoff::Backoff;
 use fleetmark_collector::{
     load::{Answer, Batch, Fleet, Link},
@@ -41,14 +40,7 @@ const DELIVERED: Duration = Duration::from_secs(5 * 60);
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {
-    match benchmark() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    conclude(benchmark())
 }
 
 fn benchmark() -> Outcome<bool> {

@@ -11,8 +11,7 @@ mod collector;
 
 use std::{
     error::Error,
-    fs,
-    io::{self, Write as _},
+    fs, io,
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
     thread,
@@ -22,7 +21,7 @@ use std::{
 use fleetmark_agent::spool::{Bounds, Spool};
 use fleetmark_proto::id::ReportId;
 
-use collector::{Collector, Split, approximate, cpu_of, judge, say};
+use collector::{Collector, Split, approximate, conclude, cpu_of, judge, say};
 
 /// How long the daemon is watched in each state.
 const WATCHED: Duration = Duration::from_secs(120);
@@ -41,14 +40,7 @@ const TINY: [&str; 8] =
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {
-    match benchmark() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    conclude(benchmark())
 }
 
 fn benchmark() -> Outcome<bool> {

@@ -13,15 +13,9 @@
 #[path = "support/collector.rs"]
 mod collector;
 
-use std::{
-    error::Error,
-    io::{self, Write as _},
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
 
-use collector::{Collector, Split, approximate, cpu_of, judge, say};
+use collector::{Collector, Split, approximate, conclude, cpu_of, judge, say};
 use fleetmark_collector::load::{Fleet, Link, Load, Seen, Supply, closed, open};
 use fleetmark_proto::unit::{Nanos, grouped, rounded};
 
@@ -47,14 +41,7 @@ const MEMORY_KIB: u64 = 256 * 1024;
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {
-    match benchmark() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    conclude(benchmark())
 }
 
 /// Whether everything came out as it should.

@@ -9,6 +9,7 @@ use limiter::{Limiter, place};
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use fleetmark_agent::clock::Clock;
 use fleetmark_proto::{
     enrollment::{Issued, Join, Renewal},
     id::{Digest, HostId},
@@ -25,7 +26,6 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     authority::{Authority, AuthorityError, Signed},
-    clock::Clock,
     identity::{Address, Caller, Certificate},
     registry::{AuditEntry, Event, Joining, KnownAgent, Refused, Registry},
     seldom::Seldom,

@@ -8,6 +8,7 @@ pub use tally::Tally;
 
 use std::sync::Arc;
 
+use fleetmark_agent::clock::Clock;
 use fleetmark_proto::{
     convert::{self, Encoded, Outcome},
     invalid::Invalid,
@@ -19,7 +20,6 @@ use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    clock::Clock,
     identity::{Caller, Denied},
     server::Admitted,
     status::SubmitError,

@@ -2,7 +2,6 @@
 
 pub mod args;
 pub mod authority;
-pub mod clock;
 pub mod control;
 pub mod enrollment;
 pub mod identity;

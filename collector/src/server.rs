@@ -21,6 +21,7 @@ pub use tls::{Tls, TlsError, TlsFiles};
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use fleetmark_agent::clock::Clock;
 use fleetmark_proto::{
     limits,
     v1::{
@@ -44,7 +45,6 @@ use url::Url;
 
 use crate::{
     authority::Authority,
-    clock::Clock,
     control::{ControlService, Issuing},
     enrollment::EnrollmentService,
     ingest::{Committer, Grouping, IngestService, Tally},
@@ -212,7 +212,7 @@ impl Setup {
     pub fn local(bounds: Bounds) -> Self {
         Self {
             bounds,
-            clock: Clock::system(),
+            clock: Clock::of_host(),
             trust: Trust { loopback: true, network: false },
             tls: None,
             authority: None,

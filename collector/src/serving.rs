@@ -2,9 +2,8 @@
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use fleetmark_agent::{args::GlobalArgs, command::Stopped};
+use fleetmark_agent::{args::GlobalArgs, clock::Clock, command::Stopped, memory};
 use fleetmark_proto::shell::{Exit, one_line};
-use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::sleep,
@@ -13,7 +12,6 @@ use tokio::{
 use crate::{
     args::ServeArgs,
     authority::Authority,
-    clock::Clock,
     seldom::{Seldom, lately},
     server::{
         self, Bounds, Listeners, ServeError, Served, Setup, Socket, Tls, TlsError, TlsFiles, Trust,
@@ -117,7 +115,7 @@ async fn told_to_stop(terminated: &mut Signal, interrupted: &mut Signal) -> &'st
 
 impl Terms {
     fn new(arguments: &ServeArgs, state_dir: &Path) -> Result<Self, Stopped> {
-        let clock = Clock::system();
+        let clock = Clock::of_host();
         let folder = Some(setup::authority_folder(state_dir)).filter(|it| Authority::is_in(it));
         let server = arguments.tls_cert.clone().zip(arguments.tls_key.clone());
         let others = arguments.tls_ca.clone();
@@ -131,7 +129,7 @@ impl Terms {
         };
         let authority = folder.as_deref().map(Authority::load).transpose()?.map(Arc::new);
         if asks_who {
-            keep_memory_private();
+            memory::keep_private();
         }
         let files = TlsFiles { authority: folder, server, others };
         let tls = match asks_who && !arguments.insecure {
@@ -156,14 +154,6 @@ impl Terms {
             tracing::info!("callers need credentials; the authority's pin is {}", authority.pin());
         }
     }
-}
-
-/// Keys and tokens are in this process' memory: no core dump of it is written, and no other process of its user reads it.
-pub(crate) fn keep_memory_private() {
-    // Where that is not allowed, it stays as it was.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 /// Where the server listens, for its log.

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fleetmark_agent::{args::GlobalArgs, command::Stopped};
+use fleetmark_agent::{args::GlobalArgs, command::Stopped, memory};
 use fleetmark_proto::shell::{self, Exit, output, value};
 use jiff::Timestamp;
 use rustls::pki_types::ServerName;
@@ -19,7 +19,6 @@ use url::{Host, Url};
 use crate::{
     args::InitArgs,
     authority::{Authority, AuthorityError},
-    serving,
     store::StoreUrl,
 };
 
@@ -63,7 +62,7 @@ pub(crate) fn init(arguments: InitArgs, global: &GlobalArgs) -> Result<Exit, Sto
     }
     let plan = Plan::new(arguments, global).map_err(|error| Stopped::usage(&error))?;
     let settings = plan.settings().map_err(|error| Stopped::usage(&error))?;
-    serving::keep_memory_private();
+    memory::keep_private();
     let authority = Authority::make(&plan.names, Timestamp::now())?;
     // The authority is what makes it count, so it comes last.
     write(&plan.path, &settings)?;
@@ -152,7 +151,7 @@ impl Plan {
              Next:\n  \
              fleetmark-collector serve{options}\n  \
              fleetmark-collector token create{options}\n  \
-             fleetmark-agent enroll TOKEN      on each host\n  \
+             fleetmark-agent enroll --token-file FILE      on each host, with what that printed\n  \
              fleetmark-agent run               there, to measure and report\n  \
              fleetmark-collector report{options}\n\
              \n\

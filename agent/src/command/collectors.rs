@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use fleetmark_proto::{host::HostIdSource, id::HostId, limits, role::Role};
-use rustix::process::{Resource, Rlimit, setrlimit};
 use url::Url;
 
 use super::Stopped;
@@ -12,6 +11,7 @@ use crate::{
     clock::Clock,
     credentials::{Folder, Membership},
     delivery::{self, Access, DeliveryError, Keyring},
+    memory,
 };
 
 /// Whom a command speaks to.
@@ -61,7 +61,7 @@ impl Collectors {
             (named, _) => named.to_vec(),
         };
         if kept.is_some() || named.tls_key.is_some() {
-            keep_out_of_core_dumps();
+            memory::keep_out_of_core_dumps();
         }
         let keyring =
             Keyring::new(named.clone(), kept.map(|kept| (folder, kept)), Clock::of_host());
@@ -111,10 +111,4 @@ fn of_certificate(access: &Access) -> Result<Option<Membership>, Mismatch> {
     }
     let labels = Default::default();
     Ok(Some(Membership { host: subject.name, id_source: HostIdSource::Flag, labels }))
-}
-
-/// A process with a key should not leave it in a file when it dies.
-pub(super) fn keep_out_of_core_dumps() {
-    // Where this is forbidden, nothing is lost that there was.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }

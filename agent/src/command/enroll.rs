@@ -15,13 +15,13 @@ use fleetmark_proto::{
 };
 use zeroize::Zeroizing;
 
-use super::{Stopped, collectors::keep_out_of_core_dumps, wait_for};
+use super::{Stopped, wait_for};
 use crate::{
     args::{AccessArgs, EnrollArgs},
     clock::{Clock, whole_seconds},
     credentials::{Credentials, CredentialsError, Folder},
     delivery::{Access, CLOCKS_APART, DeliveryError, Event, Joined, Joining},
-    identity,
+    identity, memory,
 };
 
 /// What was typed cannot be done.
@@ -40,7 +40,7 @@ enum Wrong {
 }
 
 pub(super) fn enroll(arguments: &EnrollArgs, state_dir: &Path) -> Result<Exit, Stopped> {
-    forget_when_dying();
+    memory::keep_private();
     let usage = |error: Wrong| Stopped::usage(&error);
     let token = token(arguments).map_err(usage)?;
     let folder = Folder::of(state_dir);
@@ -118,16 +118,5 @@ fn read(source: io::Result<impl Read>, from: String) -> Result<Zeroizing<String>
     match source.and_then(|source| source.take(most).read_to_string(&mut text)) {
         Ok(_) => Ok(text),
         Err(source) => Err(Wrong::Unreadable { from, source }),
-    }
-}
-
-/// Neither token nor key are left in a file by a process that dies, nor shown to another of the same user.
-fn forget_when_dying() {
-    keep_out_of_core_dumps();
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-        // Where this is forbidden, nothing is lost that there was.
-        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::Path,
-    process::{self, Child, Command, Stdio},
+    process::{self, Child, Command, ExitCode, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -15,6 +15,18 @@ use tempfile::TempDir;
 use url::Url;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// How a benchmark ends that met all its bounds, missed one, or failed.
+pub(crate) fn conclude(met: Outcome<bool>) -> ExitCode {
+    match met {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Who may use which CPUs, as `taskset` takes it; empty where all use all.
 pub(crate) struct Split {

@@ -1,10 +1,10 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
+use fleetmark_agent::clock::Clock;
 use fleetmark_proto::role::Role;
 use rustls::pki_types::{ServerName, UnixTime};
 
 use super::*;
-use crate::clock::Clock;
 
 fn now() -> Timestamp {
     "2026-11-25T10:00:00.5Z".parse().unwrap()

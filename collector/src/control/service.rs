@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fleetmark_agent::clock::Clock;
 use fleetmark_proto::{
     control::{AuditEntry, KnownAgent, KnownToken, NewToken},
     convert,
@@ -16,7 +17,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tonic::{Extensions, Request, Response, Status};
 
 use super::{By, Desk, Issuing};
-use crate::{clock::Clock, identity::Caller, registry::Registry, status::ControlError};
+use crate::{identity::Caller, registry::Registry, status::ControlError};
 
 /// The service that operators talk to.
 pub struct ControlService {

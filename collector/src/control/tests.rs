@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fleetmark_agent::clock::Clock;
 use fleetmark_proto::{
     control::{KnownAgent, KnownToken},
     convert,
@@ -17,7 +18,6 @@ use tonic::{Code, transport::Channel};
 
 use super::*;
 use crate::{
-    clock::Clock,
     identity::{Credential, Who},
     registry::Joining,
     store::{self, Mode, StoreUrl},

@@ -10,6 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use fleetmark_agent::clock::Clock;
 use fleetmark_proto::{
     role::{Role, Subject},
     secret::Secret,
@@ -27,7 +28,6 @@ use super::{
     trail::Trail,
 };
 use crate::{
-    clock::Clock,
     identity::{Address, Caller, Certificate, Credential, Denied, Who},
     ingest::Tally,
     registry::{AuditEntry, Event, Refused, Standing},
@@ -255,10 +255,15 @@ impl Policy {
             Denied::Role { .. } => &self.said.role,
             Denied::CannotTell => &self.said.unknown,
         };
+        // Who has another role is told of the call as it is.
+        let what = match denied {
+            Denied::Role { .. } => denied.to_string(),
+            denied => format!("{call}: {denied}"),
+        };
         let who = claimed.as_ref().map(ToString::to_string).unwrap_or_default();
         kind.happened(|times| {
             let who = if who.is_empty() { "somebody" } else { &who };
-            tracing::warn!("refused {who} at {address}: {call}: {denied}{}", lately(times));
+            tracing::warn!("refused {who} at {address}: {what}{}", lately(times));
         });
         // It is no refusal but a fault of ours, and could not be written either.
         if let Some(trail) = &self.trail
@@ -269,7 +274,7 @@ impl Policy {
                 event: Event::Refused,
                 who,
                 address: address.to_string(),
-                detail: format!("{call}: {denied}"),
+                detail: what,
             });
         }
         denied.into()

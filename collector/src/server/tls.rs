@@ -9,6 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use fleetmark_agent::clock::Clock;
 use fleetmark_proto::shell::one_line;
 use jiff::Timestamp;
 use rustls::{
@@ -22,10 +23,7 @@ use rustls::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{
-    authority::{self, Authority, AuthorityError},
-    clock::Clock,
-};
+use crate::authority::{self, Authority, AuthorityError};
 
 /// What both sides speak after the handshake.
 const HTTP2: &[u8] = b"h2";

@@ -252,6 +252,15 @@ fn a_busy_host_is_left_alone() {
     assert!(held.contains("more than the 20% of --max-pressure"), "{held}");
 }
 
+/// Listens as a service manager until it hears this.
+fn hear(socket: &UnixDatagram, heard: &mut Vec<String>, wanted: &str) {
+    let mut buffer = [0; 4096];
+    while heard.last().is_none_or(|last| !last.contains(wanted)) {
+        let length = socket.recv(&mut buffer).unwrap();
+        heard.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+    }
+}
+
 #[test]
 fn the_service_manager_hears_of_a_daemon() {
     let folder = tempfile::tempdir().unwrap();
@@ -264,13 +273,7 @@ fn the_service_manager_hears_of_a_daemon() {
     let words = ["--rounds", "10000", "--wait", "50ms"];
     let daemon = Daemon::start(program, folder.path(), NOBODY, &words);
     let mut heard = Vec::new();
-    let mut hear = |wanted: &str| {
-        let mut buffer = [0; 4096];
-        while heard.last().is_none_or(|last: &String| !last.contains(wanted)) {
-            let length = socket.recv(&mut buffer).unwrap();
-            heard.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
-        }
-    };
+    let mut hear = |wanted: &str| hear(&socket, &mut heard, wanted);
     hear("READY=1");
     hear("STATUS=measuring");
     hear("WATCHDOG=1");
@@ -347,13 +350,7 @@ fn two_daemons_of_one_host_measure_it_once() {
     second.says("another run goes on with this state folder");
     first.says(" is in the spool (SHA-256");
     let mut heard = Vec::new();
-    let mut hear = |wanted: &str| {
-        let mut buffer = [0; 4096];
-        while heard.last().is_none_or(|last: &String| !last.contains(wanted)) {
-            let length = socket.recv(&mut buffer).unwrap();
-            heard.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
-        }
-    };
+    let mut hear = |wanted: &str| hear(&socket, &mut heard, wanted);
     hear("STATUS=another run");
     hear("STATUS=idle");
     assert!(!heard.concat().contains("measuring\n"), "{heard:?}");

@@ -76,7 +76,7 @@ fn init_makes_what_serve_and_token_read_and_overwrites_nothing() {
         "reach this collector at https://localhost:7600",
         "fleetmark-collector serve --state-dir",
         "fleetmark-collector token create --state-dir",
-        "fleetmark-agent enroll TOKEN",
+        "fleetmark-agent enroll --token-file FILE",
     ] {
         assert!(done.stdout.contains(says), "{says}: {done:?}");
     }
@@ -149,6 +149,10 @@ fn from_nothing_to_a_report_in_six_commands() {
     let place = Place::new();
     assert_eq!(place.init().code, 0);
     let serving = place.serve();
+    let limits = format!("/proc/{}/limits", serving.pid().as_raw_nonzero());
+    let limits = fs::read_to_string(limits).unwrap();
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().next(), Some("0"), "its memory is in no core dump");
     let token = place.token(&serving);
     let enrolled = place.agent(&["enroll", &token, "--host-id", "web-1"]);
     assert_eq!(enrolled.code, 0, "{enrolled:?}");

@@ -2,7 +2,6 @@
 
 use fleetmark_agent::{
     args::AccessArgs,
-    clock::Clock as AgentClock,
     credentials::{Credentials, Folder, Key, Membership},
     delivery::{Courier, Flushed, Keyring, Pace},
     spool::{Bounds as Room, Spool, SpoolError},
@@ -124,7 +123,7 @@ async fn joined(collector: &Known, host: &str, token: &JoinToken, url: &Url) -> 
     folder.write(&credentials).unwrap();
     let room = Room { files: ROOM, ..Room::default() };
     let spool = Spool::open(&state.path().join("agent").join("spool"), room).unwrap();
-    let clock = AgentClock::new(collector.clock());
+    let clock = Clock::new(collector.clock());
     let keyring = Keyring::new(AccessArgs::default(), Some((folder, credentials)), clock);
     Agent { state, spool, keyring }
 }
