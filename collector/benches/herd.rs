@@ -19,8 +19,9 @@ use std::{
 use collector::{Collector, Split, approximate, conclude, cpu_of, judge, say};
 use fleetmark_agent::backoff::Backoff;
 use fleetmark_collector::{
-    load::{Answer, Batch, Fleet, Link},
+    load::{Answer, Batch, Link},
     server::raise_open_files,
+    simulate::Fleet,
 };
 use fleetmark_proto::unit::{Nanos, grouped};
 use tokio::task::JoinSet;

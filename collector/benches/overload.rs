@@ -16,7 +16,10 @@ mod collector;
 use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
 
 use collector::{Collector, Split, approximate, conclude, cpu_of, judge, say};
-use fleetmark_collector::load::{Fleet, Link, Load, Seen, Supply, closed, open};
+use fleetmark_collector::{
+    load::{Link, Load, Seen, Supply, closed, open},
+    simulate::Fleet,
+};
 use fleetmark_proto::unit::{Nanos, grouped, rounded};
 
 /// Hosts of the fleet.

@@ -9,7 +9,7 @@ pub use control::{
 };
 pub use server::{InitArgs, ServeArgs};
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use clap::{
     ArgMatches, Args, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource,
@@ -25,7 +25,10 @@ use fleetmark_proto::{
 use jiff::Timestamp;
 use url::Url;
 
-use crate::{store::StoreUrl, view::Filter};
+use crate::{
+    store::StoreUrl,
+    view::{Facet, Filter},
+};
 
 /// Collect what agents measure, and answer with medians per hardware profile
 #[derive(Debug, Parser)]
@@ -58,6 +61,11 @@ pub enum Command {
     Export(ListArgs),
     /// Remove old runs and old lines of the audit trail; a report that comes again is a duplicate all the same
     Prune(PruneArgs),
+    /// Fill an empty store with a fleet that does not exist, to try the other commands on
+    ///
+    /// Three kinds of machines have as many hosts each, measured once a week. Planted among them are a host that became slow, two
+    /// machines with one id, a new kernel, a new Tokio, and a container that its quota throttles.
+    Simulate(SimulateArgs),
     /// Make, list and revoke tokens, which hosts join and people read with
     Token(TokenArgs),
     /// List and revoke hosts that joined
@@ -149,48 +157,79 @@ pub struct LocalArgs {
     pub output: OutputArgs,
 }
 
+/// Which runs and cells a command is about.
+#[derive(Args, Clone, Debug)]
+pub struct SelectArgs {
+    /// Only this profile: its name, its id, or the start of its id (repeatable)
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Vec<String>,
+    /// Only this host: its id or its name (repeatable)
+    #[arg(long, value_name = "HOST")]
+    pub host: Vec<String>,
+    /// Only hosts with this label; of one key several values, of several keys all must be there (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = value::label)]
+    pub label: Vec<(String, String)>,
+    /// Only this scenario (repeatable)
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SCENARIO")]
+    pub scenario: Vec<Scenario>,
+    /// Only this spawner (repeatable)
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SPAWNER")]
+    pub spawner: Vec<Spawner>,
+    /// Only builds that have this text, such as "tokio 1.54" (repeatable)
+    #[arg(long, value_name = "TEXT")]
+    pub build: Vec<String>,
+    /// Leave out runs that ended before: a duration back from now, or a time
+    #[arg(long, value_name = "WHEN", default_value = "30d", value_parser = value::since)]
+    pub since: Since,
+    /// Leave out runs that ended then or later: a duration back from now, or a time
+    #[arg(long, value_name = "WHEN", value_parser = value::since)]
+    pub until: Option<Since>,
+    /// Let suspect runs into medians
+    #[arg(long)]
+    pub include_suspect: bool,
+}
+
+impl SelectArgs {
+    /// Which runs and cells are meant, if it is now `now`.
+    #[must_use]
+    pub fn filter(&self, now: Timestamp) -> Filter {
+        let mut label: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (key, value) in &self.label {
+            label.entry(key.clone()).or_default().push(value.clone());
+        }
+        Filter {
+            profile: self.profile.clone(),
+            host: self.host.clone(),
+            label,
+            scenario: self.scenario.clone(),
+            spawner: self.spawner.clone(),
+            build: self.build.clone(),
+            since: Some(self.since.before(now)),
+            until: self.until.map(|until| until.before(now)),
+            include_suspect: self.include_suspect,
+        }
+    }
+}
+
 /// Flags of `report`.
 #[derive(Args, Clone, Debug)]
 pub struct ReportArgs {
     /// Where to read.
     #[command(flatten)]
     pub source: SourceArgs,
-    /// Show this profile only: its name, its id, or the start of its id (repeatable)
-    #[arg(long, value_name = "PROFILE")]
-    pub profile: Vec<String>,
-    /// Show this scenario only (repeatable)
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "SCENARIO")]
-    pub scenario: Vec<Scenario>,
-    /// Show this spawner only (repeatable)
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "SPAWNER")]
-    pub spawner: Vec<Spawner>,
-    /// Leave out runs that ended before: a duration back from now, or a time
-    #[arg(long, value_name = "WHEN", default_value = "30d", value_parser = value::since)]
-    pub since: Since,
-    /// Let suspect runs into medians
-    #[arg(long)]
-    pub include_suspect: bool,
+    /// Which runs and cells.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Put hosts together by this in place of their profiles: profile, build, kernel, instance-type, tokio, any facet of the hardware
+    /// such as cpu-model, or label.KEY; several part further (repeatable)
+    #[arg(long, value_delimiter = ',', value_name = "FACET", default_value = "profile")]
+    pub by: Vec<Facet>,
     /// Compare the other spawners with this one
     #[arg(long, value_enum, default_value_t = Spawner::Thread, value_name = "SPAWNER")]
     pub against: Spawner,
     /// Form and place of the result.
     #[command(flatten)]
     pub output: OutputArgs,
-}
-
-impl ReportArgs {
-    /// Which runs and cells are asked for, if it is now `now`.
-    #[must_use]
-    pub fn filter(&self, now: Timestamp) -> Filter {
-        Filter {
-            profile: self.profile.clone(),
-            scenario: self.scenario.clone(),
-            spawner: self.spawner.clone(),
-            since: Some(self.since.before(now)),
-            include_suspect: self.include_suspect,
-            against: self.against,
-        }
-    }
 }
 
 /// Flags of `profiles`, and what else can be asked of them.
@@ -233,6 +272,26 @@ pub struct ListArgs {
     /// Form and place of the result.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// Flags of `simulate`.
+#[derive(Args, Clone, Debug)]
+pub struct SimulateArgs {
+    /// Where to keep the runs
+    #[arg(long, value_name = "URL")]
+    pub store: StoreUrl,
+    /// Hosts of each kind
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub hosts: u32,
+    /// For how many weeks they were measured
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=25))]
+    pub weeks: u32,
+    /// Of the noise; the same seed gives the same samples
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// When the newest run ended, in place of just now
+    #[arg(long, value_name = "TIME")]
+    pub now: Option<Timestamp>,
 }
 
 /// Flags of `prune`.

@@ -10,6 +10,7 @@ pub mod load;
 pub mod local;
 mod operate;
 pub mod query;
+mod reading;
 pub mod registry;
 pub mod remote;
 pub mod render;
@@ -17,6 +18,7 @@ mod seldom;
 pub mod server;
 mod serving;
 mod setup;
+pub mod simulate;
 pub mod source;
 pub mod stats;
 pub mod status;
@@ -26,30 +28,31 @@ pub mod view;
 #[cfg(test)]
 mod testing;
 
-use std::{ffi::OsString, io, time::Duration};
+use std::{ffi::OsString, io, sync::Arc, time::Duration};
 
 use fleetmark_agent::{
     args::GlobalArgs,
     command::{Stopped, conclude, run_error},
     run::Findings,
 };
-use fleetmark_proto::shell::{
-    Exit, config,
-    output::{Format, OutputArgs, tell},
+use fleetmark_proto::{
+    convert::Encoded,
+    invalid::Invalid,
+    shell::{Exit, config, output::tell},
+    unit::{count, grouped},
 };
 use jiff::Timestamp;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::{
-    AgentArgs, Cli, Command, DiffArgs, ListArgs, LocalArgs, ProfilesArgs, ProfilesCommand,
-    PruneArgs, ReportArgs, SourceArgs, TokenArgs,
+    AgentArgs, Cli, Command, LocalArgs, ProfilesArgs, ProfilesCommand, PruneArgs, SimulateArgs,
+    TokenArgs,
 };
 use local::{Local, LocalError};
-use render::RenderError;
-use source::Source;
-use store::{Mode, Retention, StoredRun};
-use view::{Filter, NotOne, Pruning};
+use simulate::Scene;
+use store::{Clocks, Mode, NewRun, Place, Retention, StoreUrl};
+use view::{Filter, Pruning, Question};
 
 /// Does what the command line says.
 pub fn main(arguments: Vec<OsString>) -> Exit {
@@ -81,22 +84,16 @@ async fn obey(cli: Cli) -> Result<Exit, Stopped> {
         Command::Local(arguments) => local(*arguments, &cli.global).await,
         Command::Init(arguments) => setup::init(arguments, &cli.global),
         Command::Serve(arguments) => serving::serve(arguments, &cli.global).await,
-        Command::Report(arguments) => report(arguments).await,
+        Command::Report(arguments) => reading::report(arguments).await,
         Command::Profiles(ProfilesArgs { command: Some(ProfilesCommand::Diff(diff)), .. }) => {
-            profiles_diff(&diff).await
+            reading::profiles_diff(&diff).await
         }
         Command::Profiles(ProfilesArgs { command: None, list: arguments }) => {
-            list(&arguments, |runs, format| render::profiles(&view::profiles(runs), format)).await
+            reading::profiles(&arguments).await
         }
-        Command::Hosts(arguments) => {
-            list(&arguments, |runs, format| render::hosts(&view::hosts(runs), format)).await
-        }
-        Command::Export(arguments) => {
-            if !matches!(arguments.output.format, Format::Json | Format::Csv) {
-                return Err(Stopped::usage(&RenderError::NoSuchForm));
-            }
-            list(&arguments, |runs, format| render::export(&view::export(runs), format)).await
-        }
+        Command::Hosts(arguments) => reading::hosts(&arguments).await,
+        Command::Export(arguments) => reading::export(&arguments).await,
+        Command::Simulate(arguments) => simulate(arguments).await,
         Command::Prune(arguments) => prune(&arguments).await,
         Command::Token(TokenArgs { command }) => operate::token(command, &cli.global).await,
         Command::Agent(AgentArgs { command }) => operate::agent(command).await,
@@ -117,10 +114,11 @@ async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stoppe
     let filter = Filter {
         profile: vec![report.profile.id.to_string()],
         include_suspect: true,
-        against: report.against,
         ..Filter::default()
     };
-    let view = view::medians(&whole(store.runs(None).await?), &filter, Timestamp::now());
+    let question = Question { against: report.against, ..Question::default() };
+    let runs = reading::whole(store.runs(None).await?);
+    let view = view::medians(&runs, &filter, &question, Timestamp::now());
     output.write(&render::medians(&view, output.format)?)?;
     // With --strict it is an error, and told as one below.
     if !report.quality.is_clean() && !strict {
@@ -129,38 +127,37 @@ async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stoppe
     Ok(conclude(&report, strict, Some(&flushed)))
 }
 
-async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
-    let now = Timestamp::now();
-    let filter = arguments.filter(now);
-    let runs = whole(source(&arguments.source).await?.runs(filter.since).await?);
-    let view = view::medians(&runs, &filter, now);
-    let text = render::medians(&view, arguments.output.format)?;
-    finish(&arguments.output, &text, view.profiles.is_empty())
-}
-
-async fn list(
-    arguments: &ListArgs,
-    render: impl Fn(&[StoredRun], Format) -> Result<String, RenderError>,
-) -> Result<Exit, Stopped> {
-    let runs = whole(source(&arguments.source).await?.runs(None).await?);
-    let text = render(&runs, arguments.output.format)?;
-    finish(&arguments.output, &text, runs.is_empty())
-}
-
-async fn profiles_diff(arguments: &DiffArgs) -> Result<Exit, Stopped> {
-    let DiffArgs { a, b, list: ListArgs { source: from, output } } = arguments;
-    match view::diff(&source(from).await?.runs(None).await?, a, b) {
-        Ok(diff) => {
-            output.write(&render::profile_diff(&diff, output.format)?)?;
-            Ok(Exit::Success)
-        }
-        Err(unknown @ NotOne::Unknown { .. }) => {
-            tell(unknown);
-            Ok(Exit::NoMatch)
-        }
-        Err(ambiguous @ NotOne::Ambiguous { .. }) => Err(Stopped::usage(&ambiguous)),
+/// Fills an empty store with a fleet that does not exist.
+async fn simulate(arguments: SimulateArgs) -> Result<Exit, Stopped> {
+    /// How many runs share a commit.
+    const BATCH: usize = 256;
+    let SimulateArgs { store: url, hosts, weeks, seed, now } = arguments;
+    let now = now.unwrap_or_else(Timestamp::now);
+    let store = store::open(&url, Mode::Write).await?;
+    if !store.page(Place::before(None), 1).await?.is_empty() {
+        return Err(Stopped::usage(&NotEmpty(url)));
     }
+    let mut runs: u64 = 0;
+    let mut reports = Scene { hosts, weeks, seed }.reports(now).peekable();
+    while reports.peek().is_some() {
+        let batch = reports.by_ref().take(BATCH).map(|report| {
+            let report = report?;
+            let clocks = Clocks::new(report.ended_at, Some(report.ended_at));
+            Ok(Arc::new(NewRun::new(Encoded::new(&report), &report, clocks)))
+        });
+        let batch: Vec<Arc<NewRun>> = batch.collect::<Result<_, Invalid>>()?;
+        runs += count(store.put(batch).await?.len());
+    }
+    tell(format_args!("{} made-up runs are in {url}", grouped(runs)));
+    Ok(Exit::Success)
 }
+
+/// Made-up runs would mix with others.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0} holds runs already, and made-up ones must not mix with them; choose another with --store"
+)]
+struct NotEmpty(StoreUrl);
 
 async fn prune(arguments: &PruneArgs) -> Result<Exit, Stopped> {
     let PruneArgs { store, keep, dry_run, output } = arguments;
@@ -177,31 +174,5 @@ async fn prune(arguments: &PruneArgs) -> Result<Exit, Stopped> {
     };
     let pruning = Pruning { dry_run: *dry_run, retention, removed };
     output.write(&render::pruning(&pruning, output.format)?)?;
-    Ok(Exit::Success)
-}
-
-/// Where a command reads.
-async fn source(arguments: &SourceArgs) -> Result<Source, Stopped> {
-    Source::open(arguments).await.map_err(|error| match error.is_usage() {
-        true => Stopped::usage(&error),
-        false => Stopped::from(error),
-    })
-}
-
-/// What was read, with what only all of it together shows.
-fn whole(mut runs: Vec<StoredRun>) -> Vec<StoredRun> {
-    stats::mark_overlaps(runs.iter_mut().map(|run| &mut run.report));
-    runs
-}
-
-/// Writes what was asked for. A table of nothing says so instead.
-fn finish(output: &OutputArgs, text: &str, nothing: bool) -> Result<Exit, Stopped> {
-    if !nothing || !matches!(output.format, Format::Table | Format::Markdown) {
-        output.write(text)?;
-    }
-    if nothing {
-        tell("nothing matches");
-        return Ok(Exit::NoMatch);
-    }
     Ok(Exit::Success)
 }

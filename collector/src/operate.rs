@@ -20,9 +20,9 @@ use crate::{
     },
     authority::Authority,
     control::{By, Issuing},
-    finish,
+    reading::{finish, source},
     registry::{AuditEntry, Registry},
-    render, setup, source,
+    render, setup,
     store::StoreError,
     view::{self, Revocation},
 };

@@ -21,7 +21,7 @@ use fleetmark_proto::{
     verdict::Basis,
 };
 
-/// What may enter one median: results of different workloads or builds never do.
+/// What may enter one median: results of different workloads, numbers of units or builds never do.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct GroupKey {
     /// Which pass, variant and metric; `None` for the eleven cells.
@@ -30,6 +30,8 @@ pub struct GroupKey {
     pub scenario: Scenario,
     /// What was asked.
     pub workload: Workload,
+    /// The units that came of it: as many a worker are more on a host with more workers.
+    pub units: u64,
     /// What was measured with, as [`fleetmark_proto::report::Build::key`] says it.
     pub build: String,
 }
@@ -42,6 +44,7 @@ impl GroupKey {
             series,
             scenario: cell.key.scenario,
             workload: cell.workload,
+            units: cell.units,
             build: report.build.key(),
         }
     }

@@ -2,39 +2,41 @@
 
 mod diff;
 mod export;
+mod facet;
+mod filter;
 mod fleet;
 mod known;
 mod medians;
+mod names;
 mod pruning;
 
-pub use diff::{FacetDiff, NotOne, ProfileDiff, ProfileLabel, diff};
+pub use diff::{FacetDiff, ProfileDiff, diff};
 pub use export::{ExportedRun, export};
+pub use facet::{Facet, FacetValue};
+pub use filter::{Filter, Hint, what_would_match};
 pub use fleet::{HostRow, ProfileRow, hosts, profiles};
 pub use known::{AgentRow, AgentState, Revocation, TokenRow, TokenState, agents, tokens};
-pub use medians::{CellView, Filter, ProfileView, SeriesView, VerdictView, View, medians};
+pub use medians::{CellView, ProfileView, Question, SeriesView, VerdictView, View, medians};
+pub use names::{NotOne, ProfileLabel, check_profiles};
 pub use pruning::Pruning;
 
 use std::collections::BTreeMap;
 
-use fleetmark_proto::{id::ProfileId, report::Report, unit::count};
+use fleetmark_proto::unit::count;
 
 use crate::store::StoredRun;
+use names::is_meant;
 
-/// Whether a profile is meant by what was typed: its id, the start of its id, or its name.
-fn is_meant(report: &Report, wanted: &str) -> bool {
-    report.profile.name == wanted
-        || (!wanted.is_empty() && report.profile.id.as_str().starts_with(wanted))
-}
-
-/// The runs of each profile, oldest first.
-fn by_profile<'a>(runs: &[&'a StoredRun]) -> BTreeMap<&'a ProfileId, Vec<&'a StoredRun>> {
-    let mut profiles: BTreeMap<&ProfileId, Vec<&StoredRun>> = BTreeMap::new();
+/// The runs of each group, oldest first.
+fn grouped<'a>(runs: &[&'a StoredRun], by: &[Facet]) -> BTreeMap<Vec<String>, Vec<&'a StoredRun>> {
+    let mut groups: BTreeMap<Vec<String>, Vec<&StoredRun>> = BTreeMap::new();
     let mut runs = runs.to_vec();
     runs.sort_by_key(|run| (run.time(), run.report.id));
     for run in runs {
-        profiles.entry(&run.report.profile.id).or_default().push(run);
+        let values = by.iter().map(|facet| facet.of(run)).collect();
+        groups.entry(values).or_default().push(run);
     }
-    profiles
+    groups
 }
 
 /// How many of these are suspect.

@@ -15,7 +15,7 @@ use tonic::{
 use tonic_types::StatusExt as _;
 use url::Url;
 
-use super::Fleet;
+use crate::simulate::Fleet;
 
 /// How long a connection may take.
 const CONNECTING: Duration = Duration::from_secs(10);

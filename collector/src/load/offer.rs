@@ -13,7 +13,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
-use super::{Answer, Batch, Fleet, Link};
+use super::{Answer, Batch, Link};
+use crate::simulate::Fleet;
 
 /// How often an open load looks what is due.
 const TICK: Duration = Duration::from_millis(1);

@@ -1,6 +1,8 @@
 //! CSV for spreadsheets and programs: one line of column names, then plain numbers in nanoseconds.
 
-use fleetmark_proto::{series::SeriesKey, shell::grid::csv, unit::Nanos, verdict::Verdict};
+use fleetmark_proto::{
+    id::ProfileId, series::SeriesKey, shell::grid::csv, unit::Nanos, verdict::Verdict,
+};
 use serde::Serialize;
 
 use crate::view::{CellView, ExportedRun, ProfileView, VerdictView, View};
@@ -11,7 +13,8 @@ pub(super) fn medians(view: &View) -> String {
         let cells = profile.cells.iter().map(|cell| {
             let of_cell = |found: &&VerdictView| {
                 (found.verdict.scenario, found.verdict.spawner) == (cell.scenario, cell.spawner)
-                    && (found.workload, &found.build) == (cell.workload, &cell.build)
+                    && (found.workload, found.units) == (cell.workload, cell.units)
+                    && found.build == cell.build
             };
             let verdict = profile.verdicts.iter().find(of_cell).map(|found| &found.verdict);
             line(profile, cell, None, verdict)
@@ -24,7 +27,7 @@ pub(super) fn medians(view: &View) -> String {
 
 #[derive(Serialize)]
 struct Line<'a> {
-    profile_id: &'a str,
+    profile_id: Option<&'a str>,
     profile_name: &'a str,
     pass: &'a str,
     variant: &'a str,
@@ -32,6 +35,7 @@ struct Line<'a> {
     scenario: &'a str,
     spawner: &'a str,
     workload: String,
+    units: u64,
     build: &'a str,
     median_ns: Option<u64>,
     low_ns: Option<u64>,
@@ -53,7 +57,7 @@ fn line<'a>(
     verdict: Option<&'a Verdict>,
 ) -> Line<'a> {
     Line {
-        profile_id: profile.id.as_str(),
+        profile_id: profile.id.as_ref().map(ProfileId::as_str),
         profile_name: &profile.name,
         pass: key.map_or("", |key| key.pass.name()),
         variant: key.map_or("", |key| key.variant.name()),
@@ -61,6 +65,7 @@ fn line<'a>(
         scenario: cell.scenario.name(),
         spawner: cell.spawner.name(),
         workload: cell.workload.to_string(),
+        units: cell.units,
         build: &cell.build,
         median_ns: cell.median_ns.map(|Nanos(nanos)| nanos),
         low_ns: cell.interval.map(|found| found.low_ns.0),

@@ -1,7 +1,7 @@
 //! Tables for people, on a terminal or in a document.
 
 use fleetmark_proto::{
-    plan::CellKey,
+    plan::{Amount, CellKey},
     shell::{
         grid::{Align, Grid, facts_markdown, facts_text, lines_markdown, lines_text},
         passes::{self, Entry, Section},
@@ -12,7 +12,8 @@ use fleetmark_proto::{
 use jiff::Timestamp;
 
 use crate::view::{
-    CellView, HostRow, ProfileDiff, ProfileRow, ProfileView, Pruning, SeriesView, VerdictView, View,
+    CellView, Facet, FacetValue, HostRow, ProfileDiff, ProfileRow, ProfileView, Pruning,
+    SeriesView, View,
 };
 
 /// Where the tables stand.
@@ -25,10 +26,15 @@ pub(super) enum Look {
 }
 
 impl Look {
-    fn heading(self, name: &str, id: &str) -> String {
+    fn heading(self, profile: &ProfileView) -> String {
+        let ProfileView { name, id, by, .. } = profile;
+        let is_profile = matches!(by[..], [FacetValue { facet: Facet::Profile, .. }, ..]);
+        let id =
+            id.as_ref().filter(|_| is_profile).map_or_else(String::new, |id| format!(" ({id})"));
         match self {
-            Self::Text => format!("profile {name} ({id})\n"),
-            Self::Markdown => format!("## {name} ({id})\n\n"),
+            Self::Text if is_profile => format!("profile {name}{id}\n"),
+            Self::Text => format!("{name}{id}\n"),
+            Self::Markdown => format!("## {name}{id}\n\n"),
         }
     }
 
@@ -55,23 +61,23 @@ impl Look {
 }
 
 pub(super) fn medians(view: &View, look: Look) -> String {
-    let against = view.filter.against.against();
+    let against = view.against.against();
     let profiles: Vec<String> =
         view.profiles.iter().map(|profile| one_profile(profile, against, look)).collect();
     profiles.join("\n")
 }
 
 fn one_profile(profile: &ProfileView, against: &'static str, look: Look) -> String {
-    let mut text = look.heading(&profile.name, profile.id.as_str());
+    let mut text = look.heading(profile);
     text.push_str(&look.facts(&facts(profile)));
     for cells in profile.cells.chunk_by(same_group) {
         if let Some(first) = cells.first() {
             text.push('\n');
-            text.push_str(&look.grid(&grid(first, cells, &profile.verdicts, against)));
+            text.push_str(&look.grid(&grid(first, cells, profile, against)));
         }
     }
     for build in profile.series.chunk_by(|a, b| a.cell.build == b.cell.build) {
-        let entries: Vec<Entry> = build.iter().map(|series| entry(series, profile)).collect();
+        let entries: Vec<Entry> = build.iter().map(entry).collect();
         for Section { grid, lines } in passes::sections(&entries, profile.kernel_time_ns) {
             text.push('\n');
             text.push_str(&look.grid(&grid));
@@ -81,16 +87,13 @@ fn one_profile(profile: &ProfileView, against: &'static str, look: Look) -> Stri
     text
 }
 
-fn entry(series: &SeriesView, profile: &ProfileView) -> Entry {
+fn entry(series: &SeriesView) -> Entry {
     let SeriesView { key, cell, worst_ns } = series;
     Entry {
         key: *key,
         cell: CellKey { scenario: cell.scenario, spawner: cell.spawner },
         workload: cell.workload,
-        units: cell
-            .workload
-            .amount
-            .units(cell.workload.workers.unwrap_or(profile.facets.usable_cpus)),
+        units: cell.units,
         median: cell.median_ns,
         interval: cell.interval,
         worst: *worst_ns,
@@ -99,7 +102,7 @@ fn entry(series: &SeriesView, profile: &ProfileView) -> Entry {
 }
 
 fn same_group(a: &CellView, b: &CellView) -> bool {
-    (a.scenario, a.workload, &a.build) == (b.scenario, b.workload, &b.build)
+    (a.scenario, a.workload, a.units, &a.build) == (b.scenario, b.workload, b.units, &b.build)
 }
 
 fn facts(profile: &ProfileView) -> Vec<(&'static str, String)> {
@@ -111,12 +114,10 @@ fn facts(profile: &ProfileView) -> Vec<(&'static str, String)> {
         runs.push_str(&format!(", {} of them partial", grouped(profile.partial_runs)));
     }
     let mut facts = vec![("hosts", grouped(profile.hosts)), ("runs", runs)];
-    let series = profile.series.iter().map(|series| &series.cell);
-    let mut builds: Vec<&str> =
-        profile.cells.iter().chain(series).map(|cell| cell.build.as_str()).collect();
-    builds.sort_unstable();
-    builds.dedup();
-    if let [only] = builds[..] {
+    if profile.profiles > 1 {
+        facts.push(("profiles", format!("{}, put together", grouped(profile.profiles))));
+    }
+    if let [only] = builds(profile)[..] {
         facts.push(("build", only.to_owned()));
     }
     if let Some(hint) = no_median(profile) {
@@ -164,13 +165,14 @@ fn no_median(profile: &ProfileView) -> Option<&'static str> {
 fn grid(
     first: &CellView,
     cells: &[CellView],
-    verdicts: &[VerdictView],
+    profile: &ProfileView,
     against: &'static str,
 ) -> Grid {
     let verdict_of = |cell: &CellView| {
-        verdicts.iter().find(|found| {
+        profile.verdicts.iter().find(|found| {
             (found.verdict.scenario, found.verdict.spawner) == (cell.scenario, cell.spawner)
-                && (found.workload, &found.build) == (cell.workload, &cell.build)
+                && (found.workload, found.units) == (cell.workload, cell.units)
+                && found.build == cell.build
         })
     };
     let row = |cell: &CellView| {
@@ -192,7 +194,7 @@ fn grid(
         ]
     };
     Grid {
-        title: format!("{}: {}", first.scenario, first.workload),
+        title: title(first, profile),
         columns: vec![
             ("spawner", Align::Left),
             ("median", Align::Right),
@@ -204,6 +206,34 @@ fn grid(
         ],
         rows: cells.iter().map(row).collect(),
     }
+}
+
+/// What was asked, and what came of it where that differs by profile; and of its build what parts it from others here.
+fn title(first: &CellView, profile: &ProfileView) -> String {
+    let CellView { scenario, workload, units, build, .. } = first;
+    let units = match workload.amount {
+        Amount::UnitsPerWorker(_) if profile.profiles > 1 => {
+            format!(" ({} units)", grouped(*units))
+        }
+        _ => String::new(),
+    };
+    let builds = builds(profile);
+    let parts: Vec<&str> = build
+        .split(" · ")
+        .filter(|part| !builds.iter().all(|other| other.split(" · ").any(|it| it == *part)))
+        .collect();
+    let parts = if parts.is_empty() { String::new() } else { format!(", {}", parts.join(" · ")) };
+    format!("{scenario}: {workload}{units}{parts}")
+}
+
+/// The builds of a profile's cells and series, each once.
+fn builds(profile: &ProfileView) -> Vec<&str> {
+    let series = profile.series.iter().map(|series| &series.cell);
+    let mut builds: Vec<&str> =
+        profile.cells.iter().chain(series).map(|cell| cell.build.as_str()).collect();
+    builds.sort_unstable();
+    builds.dedup();
+    builds
 }
 
 pub(super) fn profiles(rows: &[ProfileRow]) -> Grid {
@@ -329,7 +359,7 @@ mod tests {
     use crate::{
         store::StoredRun,
         testing,
-        view::{self, Filter},
+        view::{self, Filter, Question},
     };
 
     /// What the table says of runs, `whole` or not and `clean` or not.
@@ -342,7 +372,26 @@ mod tests {
             StoredRun { received_at: report.ended_at, sent_at: None, report }
         };
         let runs: Vec<StoredRun> = runs.iter().map(run).collect();
-        medians(&view::medians(&runs, &Filter::default(), Timestamp::now()), Look::Text)
+        let (filter, question) = (Filter::default(), Question::default());
+        medians(&view::medians(&runs, &filter, &question, Timestamp::now()), Look::Text)
+    }
+
+    #[test]
+    fn tables_of_one_profile_say_what_parts_their_builds() {
+        let runs = ["1.54.1", "1.55.0"].map(|tokio| {
+            let mut report = testing::pair(tokio, 0.5);
+            report.build.tokio = tokio.to_owned();
+            StoredRun { received_at: report.ended_at, sent_at: None, report }
+        });
+        let (filter, question) = (Filter::default(), Question::default());
+        let view = view::medians(&runs, &filter, &question, Timestamp::now());
+        let text = medians(&view, Look::Text);
+        for title in ["1,000 units, tokio 1.54.1\n", "1,000 units, tokio 1.55.0\n"] {
+            assert!(text.contains(title), "{text}");
+        }
+        let one =
+            medians(&view::medians(&runs[..1], &filter, &question, Timestamp::now()), Look::Text);
+        assert!(one.contains("spawn-overhead: 1,000 units\n"), "{one}");
     }
 
     #[test]

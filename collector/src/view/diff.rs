@@ -1,11 +1,8 @@
 //! What parts two hardware profiles.
 
-use std::{collections::BTreeMap, fmt};
-
-use fleetmark_proto::{id::ProfileId, profile::Facets};
 use serde::Serialize;
 
-use super::is_meant;
+use super::names::{NotOne, ProfileLabel, one};
 use crate::store::StoredRun;
 
 /// Two profiles, and the facets in which they differ.
@@ -20,21 +17,6 @@ pub struct ProfileDiff {
     pub facets: Vec<FacetDiff>,
 }
 
-/// What a profile is called.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct ProfileLabel {
-    /// Short hash of the profile's key.
-    pub id: ProfileId,
-    /// Readable, not unique.
-    pub name: String,
-}
-
-impl fmt::Display for ProfileLabel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.name, self.id)
-    }
-}
-
 /// A facet that differs.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct FacetDiff {
@@ -44,44 +26,6 @@ pub struct FacetDiff {
     pub a: String,
     /// What it is in the second.
     pub b: String,
-}
-
-/// What was typed does not name one profile.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum NotOne {
-    /// It names none.
-    #[error("no profile is called {wanted:?}; {}", what_there_is(.known))]
-    Unknown {
-        /// What was typed.
-        wanted: String,
-        /// All that there are.
-        known: Vec<ProfileLabel>,
-    },
-    /// It names several.
-    #[error("{wanted:?} is {}; give more of the id", listed(.candidates))]
-    Ambiguous {
-        /// What was typed.
-        wanted: String,
-        /// Those that it names.
-        candidates: Vec<ProfileLabel>,
-    },
-}
-
-fn what_there_is(labels: &[ProfileLabel]) -> String {
-    if labels.is_empty() {
-        return "the store holds none".to_owned();
-    }
-    format!("known: {}", listed(labels))
-}
-
-/// The first few, on one line.
-fn listed(labels: &[ProfileLabel]) -> String {
-    const MOST: usize = 8;
-    let mut shown: Vec<String> = labels.iter().take(MOST).map(ToString::to_string).collect();
-    if labels.len() > MOST {
-        shown.push(format!("and {} more that `profiles` lists", labels.len() - MOST));
-    }
-    shown.join(", ")
 }
 
 /// What parts the profiles that `a` and `b` name: each by its name, its id, or the start of its id.
@@ -99,44 +43,9 @@ pub fn diff(runs: &[StoredRun], a: &str, b: &str) -> Result<ProfileDiff, NotOne>
     Ok(ProfileDiff { schema: "fleetmark.profile-diff/1", a, b, facets })
 }
 
-/// The one profile that is meant, with the name that its newest run gives it.
-fn one<'a>(runs: &'a [StoredRun], wanted: &str) -> Result<(ProfileLabel, &'a Facets), NotOne> {
-    let mut all: BTreeMap<&ProfileId, &StoredRun> = BTreeMap::new();
-    for run in runs {
-        let newest = all.entry(&run.report.profile.id).or_insert(run);
-        if (newest.time(), newest.report.id) < (run.time(), run.report.id) {
-            *newest = run;
-        }
-    }
-    let mut meant: Vec<&ProfileId> = runs
-        .iter()
-        .filter(|run| is_meant(&run.report, wanted))
-        .map(|run| &run.report.profile.id)
-        .collect();
-    meant.sort_unstable();
-    meant.dedup();
-    let label = |run: &StoredRun| ProfileLabel {
-        id: run.report.profile.id.clone(),
-        name: run.report.profile.name.clone(),
-    };
-    match meant[..] {
-        [only] if let Some(newest) = all.get(only) => {
-            Ok((label(newest), &newest.report.profile.facets))
-        }
-        [] | [_] => {
-            let known = all.into_values().map(label).collect();
-            Err(NotOne::Unknown { wanted: wanted.to_owned(), known })
-        }
-        _ => {
-            let candidates = meant.iter().filter_map(|id| all.get(id)).map(|run| label(run));
-            Err(NotOne::Ambiguous { wanted: wanted.to_owned(), candidates: candidates.collect() })
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use fleetmark_proto::profile::Profile;
+    use fleetmark_proto::profile::{Facets, Profile};
 
     use super::*;
     use crate::testing::report;
@@ -177,7 +86,7 @@ mod tests {
         let name = "amd-epyc-2c1t-vm-24g";
         let line = |wanted: &str| diff(&runs, wanted, name).unwrap_err().to_string();
         let unknown = line("arm");
-        assert!(unknown.starts_with("no profile is called \"arm\"; known: "), "{unknown}");
+        assert!(unknown.starts_with("no profile is called \"arm\"; the nearest: "), "{unknown}");
         assert!(unknown.ends_with(", and 2 more that `profiles` lists"), "{unknown}");
         let several = line(name);
         assert!(several.starts_with("\"amd-epyc-2c1t-vm-24g\" is amd-epyc-2c1t-vm-24g ("));

@@ -11,7 +11,7 @@ use fleetmark_proto::{
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::{by_profile, partial, suspect};
+use super::{Facet, grouped, partial, suspect};
 use crate::{
     stats::collided,
     store::{Skew, StoredRun},
@@ -75,7 +75,7 @@ pub struct HostRow {
 #[must_use]
 pub fn profiles(runs: &[StoredRun]) -> Vec<ProfileRow> {
     let all: Vec<&StoredRun> = runs.iter().collect();
-    let mut rows: Vec<ProfileRow> = by_profile(&all)
+    let mut rows: Vec<ProfileRow> = grouped(&all, &[Facet::Profile])
         .into_values()
         .filter_map(|runs| {
             let newest = runs.last()?;

@@ -14,7 +14,7 @@ use fleetmark_proto::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{by_profile, is_meant, partial, suspect};
+use super::{Facet, FacetValue, Filter, grouped, partial, suspect};
 use crate::{
     stats::{Group, GroupKey, Standing, collided, compare},
     store::StoredRun,
@@ -23,34 +23,19 @@ use crate::{
 /// The name and version of the view's JSON.
 const SCHEMA: &str = "fleetmark.view/1";
 
-/// Which runs and cells a view is made of.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Filter {
-    /// Ids, starts of ids, or names of profiles; empty is all.
-    pub profile: Vec<String>,
-    /// Scenarios; empty is all.
-    pub scenario: Vec<Scenario>,
-    /// Spawners; empty is all.
-    pub spawner: Vec<Spawner>,
-    /// No run that ended before.
-    pub since: Option<Timestamp>,
-    /// Whether suspect runs enter medians.
-    pub include_suspect: bool,
+/// How runs are put together, and what is compared.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Question {
+    /// What parts runs into groups.
+    pub by: Vec<Facet>,
     /// The spawner that the others are compared with.
     pub against: Spawner,
 }
 
-impl Default for Filter {
-    /// Everything that is not suspect, compared with `thread`.
+impl Default for Question {
+    /// Profiles, compared with `thread`.
     fn default() -> Self {
-        Self {
-            profile: Vec::new(),
-            scenario: Vec::new(),
-            spawner: Vec::new(),
-            since: None,
-            include_suspect: false,
-            against: Spawner::Thread,
-        }
+        Self { by: vec![Facet::Profile], against: Spawner::Thread }
     }
 }
 
@@ -63,17 +48,25 @@ pub struct View {
     pub generated_at: Timestamp,
     /// What was asked for.
     pub filter: Filter,
+    /// What parts the groups.
+    pub by: Vec<Facet>,
+    /// The spawner that the others are compared with.
+    pub against: Spawner,
     /// In the order of their names.
     pub profiles: Vec<ProfileView>,
 }
 
-/// What the hosts of one profile say.
+/// What the hosts of one group say: of one profile, unless something else was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ProfileView {
-    /// Short hash of the profile's key.
-    pub id: ProfileId,
-    /// Readable, not unique.
+    /// Short hash of the profile's key; `null` if the group has several.
+    pub id: Option<ProfileId>,
+    /// Name of the profile, which is not unique, and of whatever else makes the group.
     pub name: String,
+    /// What makes the group.
+    pub by: Vec<FacetValue>,
+    /// Profiles of the hosts.
+    pub profiles: u64,
     /// Hosts with a run in the window.
     pub hosts: u64,
     /// Their runs in the window.
@@ -86,8 +79,8 @@ pub struct ProfileView {
     pub collisions: Vec<HostId>,
     /// Whether enough is known of the hardware for verdicts.
     pub complete: bool,
-    /// What makes the profile.
-    pub facets: Facets,
+    /// What makes the profile; `null` if the group has several.
+    pub facets: Option<Facets>,
     /// One a scenario, spawner, workload and build.
     pub cells: Vec<CellView>,
     /// Each spawner compared with one.
@@ -120,6 +113,8 @@ pub struct CellView {
     pub spawner: Spawner,
     /// What was asked.
     pub workload: Workload,
+    /// The units that came of it.
+    pub units: u64,
     /// What was measured with.
     pub build: String,
     /// The median of the hosts' values; `null` if none counts.
@@ -146,90 +141,98 @@ pub struct VerdictView {
     pub verdict: Verdict,
     /// The workload of both sides.
     pub workload: Workload,
+    /// The units of both sides.
+    pub units: u64,
     /// The build of both sides.
     pub build: String,
 }
 
-/// Aggregates runs by their hardware profile.
+/// Aggregates runs by their hardware profile, or by what else was asked for.
 #[must_use]
-pub fn medians(runs: &[StoredRun], filter: &Filter, now: Timestamp) -> View {
-    let in_window: Vec<&StoredRun> =
-        runs.iter().filter(|run| filter.since.is_none_or(|since| run.time() >= since)).collect();
+pub fn medians(runs: &[StoredRun], filter: &Filter, question: &Question, now: Timestamp) -> View {
     // Two machines under one id are two whatever is asked for, so this looks at all of the window.
-    let collided = collided(in_window.iter().map(|run| &run.report));
-    let wanted: Vec<&StoredRun> = in_window
-        .into_iter()
-        .filter(|run| {
-            filter.profile.is_empty()
-                || filter.profile.iter().any(|wanted| is_meant(&run.report, wanted))
-        })
-        .filter(|run| {
-            let series = run.report.series.iter().map(|series| &series.cell);
-            let mut cells = run.report.cells.iter().chain(series);
-            cells.any(|cell| filter.wants(cell.key.scenario, cell.key.spawner))
-        })
-        .collect();
-    let mut profiles: Vec<ProfileView> = by_profile(&wanted)
+    let in_window = runs.iter().filter(|run| filter.in_window(run));
+    let collided = collided(in_window.map(|run| &run.report));
+    let Question { by, against } = question;
+    let mut profiles: Vec<ProfileView> = grouped(&filter.runs(runs), by)
         .into_values()
-        .filter_map(|runs| profile(&runs, filter, &collided))
+        .filter_map(|runs| group(&runs, filter, question, &collided))
         .collect();
     profiles.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-    View { schema: SCHEMA, generated_at: now, filter: filter.clone(), profiles }
-}
-
-impl Filter {
-    /// Whether a cell is asked for.
-    fn wants(&self, scenario: Scenario, spawner: Spawner) -> bool {
-        (self.scenario.is_empty() || self.scenario.contains(&scenario))
-            && (self.spawner.is_empty() || self.spawner.contains(&spawner))
+    View {
+        schema: SCHEMA,
+        generated_at: now,
+        filter: filter.clone(),
+        by: by.clone(),
+        against: *against,
+        profiles,
     }
 }
 
-/// The view of one profile's runs, which come oldest first.
-fn profile(
+/// The view of one group's runs, which come oldest first.
+fn group(
     runs: &[&StoredRun],
     filter: &Filter,
+    question: &Question,
     collided: &BTreeSet<&HostId>,
 ) -> Option<ProfileView> {
-    // The newest run names the profile.
-    let newest = &runs.last()?.report;
+    let newest = runs.last()?;
     let hosts: BTreeSet<&HostId> = runs.iter().map(|run| &run.report.host.id).collect();
+    let profiles: BTreeSet<&ProfileId> = runs.iter().map(|run| &run.report.profile.id).collect();
+    // The newest run names the profile, if there is but one.
+    let profile = Some(&newest.report.profile).filter(|_| profiles.len() == 1);
     let groups = groups(runs, filter, collided);
-    let complete = newest.profile.facets.is_complete();
-    let verdicts = if complete { compare(&groups, filter.against) } else { Vec::new() };
+    let complete = runs.iter().all(|run| run.report.profile.facets.is_complete());
+    let verdicts = if complete { compare(&groups, question.against) } else { Vec::new() };
+    let by = question.by.iter().map(|facet| FacetValue::of(facet, newest));
     Some(ProfileView {
-        id: newest.profile.id.clone(),
-        name: newest.profile.name.clone(),
+        id: profile.map(|profile| profile.id.clone()),
+        name: name(&question.by, newest),
+        by: by.collect(),
+        profiles: count(profiles.len()),
         hosts: count(hosts.len()),
         runs: count(runs.len()),
         suspect_runs: suspect(runs),
         partial_runs: partial(runs),
         collisions: hosts.into_iter().filter(|host| collided.contains(host)).cloned().collect(),
         complete,
-        facets: newest.profile.facets.clone(),
+        facets: profile.map(|profile| profile.facets.clone()),
         cells: groups
             .iter()
             .filter(|(key, _)| key.series.is_none())
             .flat_map(|(key, group)| cells(key, group, filter))
             .collect(),
         series: all_series(&groups, filter),
-        kernel_time_ns: samples::median(
-            &runs
-                .iter()
-                .filter(|run| run.report.partial.is_none())
-                .filter_map(|run| run.report.evidence.kernel_time(1_000_000))
-                .collect::<Vec<_>>(),
-        ),
+        // A core's speed is one profile's.
+        kernel_time_ns: profile.and_then(|_| kernel_time(runs)),
         verdicts: verdicts
             .into_iter()
             .filter(|compared| filter.wants(compared.verdict.scenario, compared.verdict.spawner))
             .map(|compared| VerdictView {
                 verdict: compared.verdict,
                 workload: compared.group.workload,
+                units: compared.group.units,
                 build: compared.group.build.clone(),
             })
             .collect(),
     })
+}
+
+/// What a group is called: its profile by name, all else by what it is.
+fn name(by: &[Facet], newest: &StoredRun) -> String {
+    let words = by.iter().map(|facet| match facet {
+        Facet::Profile => newest.report.profile.name.clone(),
+        facet => FacetValue::of(facet, newest).to_string(),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// How long a million rounds of the kernel take on one core.
+fn kernel_time(runs: &[&StoredRun]) -> Option<Nanos> {
+    let whole = runs.iter().filter(|run| run.report.partial.is_none());
+    let times: Vec<Nanos> =
+        whole.filter_map(|run| run.report.evidence.kernel_time(1_000_000)).collect();
+    samples::median(&times)
 }
 
 fn groups<'a>(
@@ -244,7 +247,7 @@ fn groups<'a>(
         let cells = report.cells.iter().map(|cell| (None, cell));
         let series = report.series.iter().map(|series| (Some(series.key), &series.cell));
         for (series, cell) in cells.chain(series) {
-            if filter.scenario.is_empty() || filter.scenario.contains(&cell.key.scenario) {
+            if filter.wants_scenario(cell.key.scenario) {
                 let key = GroupKey::of(report, series, cell);
                 groups.entry(key).or_default().add(report, cell, standing);
             }
@@ -265,6 +268,7 @@ fn cells(key: &GroupKey, group: &Group<'_>, filter: &Filter) -> Vec<CellView> {
                 scenario: key.scenario,
                 spawner,
                 workload: key.workload,
+                units: key.units,
                 build: key.build.clone(),
                 median_ns: found.as_ref().map(|found| found.median),
                 interval: interval.map(|(interval, _)| interval),
@@ -307,8 +311,8 @@ mod tests {
         StoredRun { received_at: report.ended_at, sent_at: None, report }
     }
 
-    fn now() -> Timestamp {
-        Timestamp::now()
+    fn asked(runs: &[StoredRun], filter: &Filter) -> View {
+        medians(runs, filter, &Question::default(), Timestamp::now())
     }
 
     #[test]
@@ -321,7 +325,7 @@ mod tests {
         other_workload.cells[0].workload.workers = Some(2);
         let runs =
             [testing::report("a", &[100; 3]), other_build, other_version, other_workload].map(run);
-        let view = medians(&runs, &Filter::default(), now());
+        let view = asked(&runs, &Filter::default());
         let [profile] = &view.profiles[..] else { panic!("one profile: {view:?}") };
         assert_eq!((profile.hosts, profile.runs, profile.suspect_runs), (4, 4, 0));
         let medians: Vec<_> =
@@ -334,7 +338,7 @@ mod tests {
         let mut suspect = testing::pair("a", 0.5);
         suspect.quality = Quality::from_reasons(vec!["throttled".into()]);
         let runs = [run(suspect)];
-        let view = medians(&runs, &Filter::default(), now());
+        let view = asked(&runs, &Filter::default());
         let profile = &view.profiles[0];
         assert_eq!((profile.runs, profile.suspect_runs), (1, 1));
         assert_eq!(profile.cells.len(), 2);
@@ -342,7 +346,7 @@ mod tests {
             profile.cells.iter().all(|cell| cell.median_ns.is_none() && cell.suspect_left_out == 1)
         );
         assert!(profile.verdicts.is_empty());
-        let all = medians(&runs, &Filter { include_suspect: true, ..Filter::default() }, now());
+        let all = asked(&runs, &Filter { include_suspect: true, ..Filter::default() });
         assert_eq!(all.profiles[0].verdicts[0].verdict.verdict, Outcome::Faster);
     }
 
@@ -360,7 +364,7 @@ mod tests {
         let runs = [partial, suspect_too, whole].map(run);
         for include_suspect in [false, true] {
             let filter = Filter { include_suspect, ..Filter::default() };
-            let view = medians(&runs, &filter, now());
+            let view = asked(&runs, &filter);
             let profile = &view.profiles[0];
             assert_eq!((profile.runs, profile.suspect_runs, profile.partial_runs), (3, 1, 2));
             for cell in &profile.cells {
@@ -369,7 +373,7 @@ mod tests {
             assert_eq!(profile.verdicts[0].verdict.verdict, Outcome::Slower, "that of host c");
             assert_eq!(profile.kernel_time_ns, expected, "nor does its canary");
 
-            let none = &medians(&runs[..2], &filter, now()).profiles[0];
+            let none = &asked(&runs[..2], &filter).profiles[0];
             assert_eq!(none.cells.len(), 2, "listed");
             assert!(none.cells.iter().all(|cell| cell.median_ns.is_none()));
             assert!(none.verdicts.is_empty());
@@ -379,7 +383,7 @@ mod tests {
     #[test]
     fn filters_choose() {
         let runs = [run(testing::pair("a", 0.5))];
-        let shown = |filter: Filter| medians(&runs, &filter, now()).profiles.len();
+        let shown = |filter: Filter| asked(&runs, &filter).profiles.len();
         let id = runs[0].report.profile.id.as_str().to_owned();
         assert_eq!(shown(Filter { profile: vec![id[..4].to_owned()], ..Filter::default() }), 1);
         assert_eq!(
@@ -391,9 +395,12 @@ mod tests {
         );
         assert_eq!(shown(Filter { profile: vec!["nothing".into()], ..Filter::default() }), 0);
         assert_eq!(shown(Filter { scenario: vec![Scenario::Waiting], ..Filter::default() }), 0);
-        assert_eq!(shown(Filter { since: Some(now() + 1.hour()), ..Filter::default() }), 0);
+        assert_eq!(
+            shown(Filter { since: Some(Timestamp::now() + 1.hour()), ..Filter::default() }),
+            0
+        );
         let tokio = Filter { spawner: vec![Spawner::Tokio], ..Filter::default() };
-        let view = medians(&runs, &tokio, now());
+        let view = asked(&runs, &tokio);
         assert_eq!(view.profiles[0].cells.len(), 1);
         assert_eq!(view.profiles[0].verdicts.len(), 1, "compared with thread all the same");
     }
@@ -403,7 +410,7 @@ mod tests {
         let mut unknown = testing::pair("a", 0.5);
         let facets = Facets { cpu_model: None, ..unknown.profile.facets.clone() };
         unknown.profile = fleetmark_proto::profile::Profile::new(facets, None);
-        let view = medians(&[run(unknown)], &Filter::default(), now());
+        let view = asked(&[run(unknown)], &Filter::default());
         assert!(!view.profiles[0].complete && view.profiles[0].verdicts.is_empty());
 
         let boots = ["x", "y", "x"];
@@ -412,7 +419,7 @@ mod tests {
             report.host.boot_id_hash = Some(boot.into());
             run(report)
         });
-        let view = medians(&clones, &Filter::default(), now());
+        let view = asked(&clones, &Filter::default());
         assert_eq!(view.profiles[0].collisions.len(), 1);
         assert!(view.profiles[0].cells.is_empty());
     }

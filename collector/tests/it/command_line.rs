@@ -307,7 +307,7 @@ fn reading_commands_have_every_form_and_filter() {
         (&["report", "-f", "markdown"], "| spawner"),
         (
             &["report", "-f", "csv"],
-            "profile_id,profile_name,pass,variant,metric,scenario,spawner,workload,build,median_ns",
+            "profile_id,profile_name,pass,variant,metric,scenario,spawner,workload,units,build,median_ns",
         ),
         (&["profiles"], "last_seen"),
         (&["profiles", "-f", "csv"], "id,name,hosts,runs,suspect,partial,last_seen"),

@@ -8,8 +8,9 @@ use std::{
 };
 
 use fleetmark_collector::{
-    load::{Answer, Batch, Fleet, Link},
+    load::{Answer, Batch, Link},
     server::raise_open_files,
+    simulate::Fleet,
 };
 use fleetmark_proto::limits;
 use rustix::process::Signal;

@@ -9,7 +9,8 @@ use std::{
 };
 
 use fleetmark_collector::{
-    load::{Answer, Batch, Fleet, Link},
+    load::{Answer, Batch, Link},
+    simulate::Fleet,
     store::{self, Mode},
 };
 

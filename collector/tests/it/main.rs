@@ -29,5 +29,6 @@ mod reading;
 mod readme;
 mod retention;
 mod silence;
+mod simulated;
 mod spool;
 mod support;

@@ -2,7 +2,10 @@
 
 use std::{fs, net::TcpStream, thread, time::Duration};
 
-use fleetmark_collector::load::{Answer, Batch, Fleet, Link};
+use fleetmark_collector::{
+    load::{Answer, Batch, Link},
+    simulate::Fleet,
+};
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
 use crate::support::Serving;

@@ -46,7 +46,7 @@ fn profiles_differ_in_what_the_owner_changed() {
 
     let unknown = diff(folder, &[id, "nothing"]);
     assert_eq!((unknown.code, unknown.stdout.as_str()), (5, ""), "{unknown:?}");
-    let line = format!("no profile is called \"nothing\"; known: {name} ({id})\n");
+    let line = format!("no profile is called \"nothing\"; the nearest: {name} ({id})\n");
     assert_eq!(unknown.stderr, line);
     let misplaced = run(command(&collector())
         .args(["profiles", "--format", "json", "diff", id, id])

@@ -2,7 +2,10 @@
 
 use std::{path::Path, time::Duration};
 
-use fleetmark_collector::load::{Answer, Batch, Fleet, Link};
+use fleetmark_collector::{
+    load::{Answer, Batch, Link},
+    simulate::Fleet,
+};
 use fleetmark_proto::convert::Encoded;
 use jiff::Timestamp;
 

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use url::Url;
 
 use super::{known::*, *};
-use crate::{identity::Address, load, registry::Joining};
+use crate::{identity::Address, registry::Joining, simulate::Fleet};
 
 const AGENTS: u32 = 200;
 /// Reports that a spool has room for.
@@ -37,7 +37,7 @@ async fn two_hundred_agents_come_back_by_themselves() {
     let collector = start_known(Asked::default()).await;
     let url: Url = format!("https://localhost:{}", collector.address.port()).parse().unwrap();
     let secret = token_for_all(&collector).await;
-    let mut fleet = load::Fleet::new("web", AGENTS, 7).unwrap();
+    let mut fleet = Fleet::new("web", AGENTS, 7).unwrap();
     let mut agents = Vec::new();
     let mut spooled = Vec::new();
     for number in 0..AGENTS {

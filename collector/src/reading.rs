@@ -1,0 +1,125 @@
+//! The commands that read: from what was typed to what is printed.
+
+use fleetmark_agent::command::Stopped;
+use fleetmark_proto::shell::{
+    Exit,
+    output::{Format, OutputArgs, tell},
+};
+use jiff::Timestamp;
+
+use crate::{
+    args::{DiffArgs, ListArgs, ReportArgs, SourceArgs},
+    render::{self, RenderError},
+    source::Source,
+    stats,
+    store::StoredRun,
+    view::{self, Filter, NotOne, Question},
+};
+
+pub(crate) async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
+    let ReportArgs { source: from, select, by, against, output } = arguments;
+    let now = Timestamp::now();
+    let filter = select.filter(now);
+    let source = source(&from).await?;
+    let runs = matching(&source, &filter).await?;
+    let view = view::medians(&runs, &filter, &Question { by, against }, now);
+    let text = render::medians(&view, output.format)?;
+    if view.profiles.is_empty() {
+        return nothing_matches(&source, &filter, &output, &text).await;
+    }
+    output.write(&text)?;
+    Ok(Exit::Success)
+}
+
+/// The runs of the window that is asked for. A start of several ids is wrong usage, as nobody can tell which is meant.
+async fn matching(source: &Source, filter: &Filter) -> Result<Vec<StoredRun>, Stopped> {
+    let runs = whole(source.runs(filter.since).await?);
+    match view::check_profiles(&runs, &filter.profile) {
+        Err(ambiguous @ NotOne::Ambiguous { .. }) => Err(Stopped::usage(&ambiguous)),
+        // Whether there was one before this window is told with what would match.
+        Err(NotOne::Unknown { .. }) | Ok(()) => Ok(runs),
+    }
+}
+
+/// Says that nothing matches, and what would.
+async fn nothing_matches(
+    source: &Source,
+    filter: &Filter,
+    output: &OutputArgs,
+    text: &str,
+) -> Result<Exit, Stopped> {
+    let all = whole(source.runs(None).await?);
+    tell(match view::check_profiles(&all, &filter.profile) {
+        Err(unknown) => unknown.to_string(),
+        Ok(()) => view::what_would_match(&all, filter),
+    });
+    if !matches!(output.format, Format::Table | Format::Markdown) {
+        output.write(text)?;
+    }
+    Ok(Exit::NoMatch)
+}
+
+pub(crate) async fn profiles(arguments: &ListArgs) -> Result<Exit, Stopped> {
+    list(arguments, |runs, format| render::profiles(&view::profiles(runs), format)).await
+}
+
+pub(crate) async fn hosts(arguments: &ListArgs) -> Result<Exit, Stopped> {
+    list(arguments, |runs, format| render::hosts(&view::hosts(runs), format)).await
+}
+
+pub(crate) async fn export(arguments: &ListArgs) -> Result<Exit, Stopped> {
+    if !matches!(arguments.output.format, Format::Json | Format::Csv) {
+        return Err(Stopped::usage(&RenderError::NoSuchForm));
+    }
+    list(arguments, |runs, format| render::export(&view::export(runs), format)).await
+}
+
+async fn list(
+    arguments: &ListArgs,
+    render: impl Fn(&[StoredRun], Format) -> Result<String, RenderError>,
+) -> Result<Exit, Stopped> {
+    let runs = whole(source(&arguments.source).await?.runs(None).await?);
+    let text = render(&runs, arguments.output.format)?;
+    finish(&arguments.output, &text, runs.is_empty())
+}
+
+pub(crate) async fn profiles_diff(arguments: &DiffArgs) -> Result<Exit, Stopped> {
+    let DiffArgs { a, b, list: ListArgs { source: from, output } } = arguments;
+    match view::diff(&source(from).await?.runs(None).await?, a, b) {
+        Ok(diff) => {
+            output.write(&render::profile_diff(&diff, output.format)?)?;
+            Ok(Exit::Success)
+        }
+        Err(unknown @ NotOne::Unknown { .. }) => {
+            tell(unknown);
+            Ok(Exit::NoMatch)
+        }
+        Err(ambiguous @ NotOne::Ambiguous { .. }) => Err(Stopped::usage(&ambiguous)),
+    }
+}
+
+/// Where a command reads.
+pub(crate) async fn source(arguments: &SourceArgs) -> Result<Source, Stopped> {
+    Source::open(arguments).await.map_err(|error| match error.is_usage() {
+        true => Stopped::usage(&error),
+        false => Stopped::from(error),
+    })
+}
+
+/// What was read, with what only all of it together shows.
+pub(crate) fn whole(mut runs: Vec<StoredRun>) -> Vec<StoredRun> {
+    stats::mark_overlaps(runs.iter_mut().map(|run| &mut run.report));
+    runs
+}
+
+/// Writes what was asked for. A table of nothing says so instead.
+pub(crate) fn finish(output: &OutputArgs, text: &str, nothing: bool) -> Result<Exit, Stopped> {
+    if !nothing || !matches!(output.format, Format::Table | Format::Markdown) {
+        output.write(text)?;
+    }
+    if nothing {
+        tell("nothing matches");
+        return Ok(Exit::NoMatch);
+    }
+    Ok(Exit::Success)
+}
