@@ -2,25 +2,26 @@
 
 use std::{
     fs,
+    io::Write as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Done, Serving, TINY, agent, collector, command, run};
+use crate::support::{Done, Relay, Serving, TINY, agent, collector, command, run};
 
 /// A collector that was made known, and the folders of two hosts.
-struct Fleet {
-    folder: TempDir,
-    serving: Serving,
+pub(crate) struct Fleet {
+    pub(crate) folder: TempDir,
+    pub(crate) serving: Serving,
 }
 
 impl Fleet {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let init = ["init", "--name", "127.0.0.1", "--listen", "127.0.0.1:7600"];
         let made = run(program(&collector(), &folder.path().join("home")).args(init));
@@ -40,32 +41,32 @@ impl Fleet {
         format!("sqlite:{}", folder.join("store.db").display())
     }
 
-    fn collector(&self, words: &[&str]) -> Done {
+    pub(crate) fn collector(&self, words: &[&str]) -> Done {
         let mut program = program(&collector(), &self.folder.path().join("home"));
         run(program.args(words).arg("--store").arg(Self::store(self.folder.path())))
     }
 
-    fn token(&self, words: &[&str]) -> String {
+    pub(crate) fn token(&self, words: &[&str]) -> String {
         let create = ["token", "create", "--format", "json", "--endpoint", &self.serving.url];
         let made = self.collector(&[&create, words].concat()).json();
         made["token"].as_str().unwrap().to_owned()
     }
 
-    fn state(&self, host: &str) -> PathBuf {
+    pub(crate) fn state(&self, host: &str) -> PathBuf {
         self.folder.path().join(host)
     }
 
-    fn agent(&self, host: &str, words: &[&str]) -> Done {
+    pub(crate) fn agent(&self, host: &str, words: &[&str]) -> Done {
         run(program(&agent(), &self.state(host)).args(words))
     }
 
-    fn measure(&self, host: &str, words: &[&str]) -> Done {
+    pub(crate) fn measure(&self, host: &str, words: &[&str]) -> Done {
         let measure = [&["run", "--format", "json"], &TINY[..], words].concat();
         self.agent(host, &measure)
     }
 
     /// Joins with a token that comes by standard input.
-    fn enroll(&self, host: &str, token: &str, words: &[&str]) -> Done {
+    pub(crate) fn enroll(&self, host: &str, token: &str, words: &[&str]) -> Done {
         let file = self.folder.path().join("token");
         fs::write(&file, format!("{token}\n")).unwrap();
         let input = Stdio::from(fs::File::open(&file).unwrap());
@@ -74,13 +75,13 @@ impl Fleet {
     }
 }
 
-fn program(path: &Path, state: &Path) -> Command {
+pub(crate) fn program(path: &Path, state: &Path) -> Command {
     let mut program = command(path);
     program.arg("--state-dir").arg(state);
     program
 }
 
-fn refused(done: &Done, code: i32, says: &str) {
+pub(crate) fn refused(done: &Done, code: i32, says: &str) {
     assert_eq!(done.code, code, "{done:?}");
     assert!(done.stderr.contains(says), "expected {says:?}: {done:?}");
     assert_eq!(done.stderr.lines().count(), 1, "one line: {done:?}");
@@ -175,4 +176,79 @@ fn what_speaks_otherwise_is_told_in_one_line() {
     let near = format!("unix:{}", socket.display());
     let flushed = fleet.agent("one", &["spool", "flush", "--collector", &near]);
     assert!(flushed.stderr.contains("1 delivered"), "{flushed:?}");
+}
+
+#[test]
+fn two_hosts_race_for_the_last_use_of_a_token_and_one_joins() {
+    let fleet = Fleet::new();
+    for round in 0..4 {
+        let token = fleet.token(&[]);
+        let hosts = ["one", "two"].map(|name| format!("{name}-{round}"));
+        // Both are there before either has the token.
+        let mut racing = hosts.each_ref().map(|host| {
+            let mut program = program(&agent(), &fleet.state(host));
+            program.args(["enroll", "--token-file", "-", "--host-id", host]);
+            program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            program.spawn().unwrap()
+        });
+        let inputs = racing.each_mut().map(|racing| racing.stdin.take().unwrap());
+        for mut input in inputs {
+            input.write_all(token.as_bytes()).unwrap();
+        }
+        let done = racing.map(|racing| racing.wait_with_output().unwrap());
+        let said = |output: &Output| String::from_utf8(output.stderr.clone()).unwrap();
+        let [winner, loser] = match done[0].status.success() {
+            true => [0, 1],
+            false => [1, 0],
+        };
+        assert_eq!(done[winner].status.code(), Some(0), "{done:?}");
+        assert!(said(&done[winner]).starts_with("this host has joined https://"), "{done:?}");
+        assert_eq!(done[loser].status.code(), Some(1), "{done:?}");
+        let told = said(&done[loser]);
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(told.contains("answers PermissionDenied: this token is used up"), "{told}");
+        assert!(!fleet.state(&hosts[loser]).join("agent/credentials/credentials.json").exists());
+
+        let audit = fleet.collector(&["audit", "--format", "json"]).json();
+        let who = |index: usize| format!("agent {}", hosts[index]);
+        let events = |who: &str| {
+            let lines = audit.as_array().unwrap().iter().filter(|line| line["who"] == who);
+            lines.map(|line| line["event"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(events(&who(winner)), ["enrolled"], "{audit}");
+        assert_eq!(events(&who(loser)), ["refused"], "{audit}");
+    }
+    let joined = fleet.collector(&["agent", "list", "--format", "json"]).json();
+    assert_eq!(joined.as_array().map(Vec::len), Some(4), "{joined}");
+}
+
+#[test]
+fn a_collector_under_a_name_that_is_not_its_own_is_not_believed_and_both_sides_say_so() {
+    let fleet = Fleet::new();
+    let joined = fleet.enroll("one", &fleet.token(&[]), &["--host-id", "web-1"]);
+    assert_eq!(joined.code, 0, "{joined:?}");
+    // All of 127/8 is this host; the certificate is for the first address of it.
+    let address = fleet.serving.url.strip_prefix("https://").unwrap();
+    let relay = Relay::start("127.0.0.2", address.parse().unwrap());
+    let misnamed = format!("https://{}", relay.address);
+    let says = "shows a certificate for other names (";
+    let done = fleet.measure("one", &["--collector", &misnamed]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.stderr.starts_with("not delivered yet, and kept in the spool: "), "{done:?}");
+    assert!(done.stderr.contains(says), "{done:?}");
+    assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
+    let flush = ["spool", "flush", "--max-time", "1s", "--collector", &misnamed];
+    refused(&fleet.agent("one", &flush), 1, says);
+    let token = fleet.collector(&["token", "create", "--endpoint", &misnamed]);
+    assert_eq!(token.code, 0, "{token:?}");
+    let stranger = fleet.enroll("two", token.stdout.trim(), &["--max-time", "1s"]);
+    assert_eq!(stranger.code, 1, "{stranger:?}");
+    assert!(stranger.stderr.contains(says), "{stranger:?}");
+    assert!(relay.connections() >= 3);
+    let hosts = fleet.collector(&["hosts"]);
+    assert_eq!(hosts.code, 5, "nothing was stored: {hosts:?}");
+    let (_, log) = fleet.serving.stop(Signal::TERM);
+    let log = log.join("\n");
+    assert!(log.contains("no TLS with 127.0.0.1:"), "{log}");
+    assert!(log.contains("it does not trust this collector's certificate ("), "{log}");
 }

@@ -263,6 +263,7 @@ async fn a_collector_that_cannot_be_believed_gets_no_report() {
     let other = Secured::start(&["collector"]);
     let cases = [
         (Secured::start(&["collector"]), "collector", "no authority signed"),
+        (Secured::self_signed(&["collector"]), "collector", "no authority signed"),
         (Secured::with(&["collector"], begin() - 2 * year, year), "collector", "ended at"),
         (Secured::with(&["collector"], begin() + 2 * DAY, year), "collector", "2 days after"),
         (Secured::start(&["other-name", "127.0.0.2"]), "", "for other names (other-name"),
