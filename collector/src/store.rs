@@ -248,7 +248,7 @@ impl Place {
 pub struct Retention {
     /// Runs that ended before, by the clock that can be trusted, go; and lines of the audit trail that were written before.
     pub runs_before: Timestamp,
-    /// Deduplication keys go that were made before and have no run any more.
+    /// Deduplication keys go that have no run any more, if they were made before and belong to reports that were, by their ids.
     pub keys_before: Timestamp,
 }
 

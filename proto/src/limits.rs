@@ -62,8 +62,8 @@ pub const DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 pub const MEMORY_BYTES: u64 = 1 << 60;
 /// The oldest report that a collector takes.
 pub const REPORT_AGE: Duration = Duration::from_secs(180 * 24 * 60 * 60);
-/// How long a collector keeps a report's id and digest after it took the report: as long as the report may come again,
-/// and a day, by which a clock may have been ahead.
+/// How long a collector keeps a report's id and digest after it took the report, and after the time in the id, whichever is later: as
+/// long as the report may come again, and a day, by which a clock may have been ahead without telling.
 pub const RECEIPT_AGE: Duration = Duration::from_secs(181 * 24 * 60 * 60);
 /// The oldest report that an agent still sends; older ones go to its quarantine.
 pub const SPOOL_AGE: Duration = Duration::from_secs(90 * 24 * 60 * 60);

@@ -49,7 +49,7 @@ impl Fleet {
         let random = &mut self.random;
         let cells = CellKey::all().map(|key| cell(key, kind, random)).collect();
         Report {
-            id: ReportId::now(),
+            id: ReportId::at(ended_at),
             host: Host {
                 name: format!("{host}.example"),
                 id: host,

@@ -155,7 +155,7 @@ impl Known {
         *time += span;
     }
 
-    fn by(&self) -> By {
+    pub(super) fn by(&self) -> By {
         By { who: String::new(), address: Address::Here, at: self.now() }
     }
 
