@@ -14,13 +14,13 @@ use tempfile::TempDir;
 use crate::support::{Done, Serving, TINY, agent, collector, command, run};
 
 /// A collector that was made known, and the folders of two hosts.
-struct Fleet {
-    folder: TempDir,
-    serving: Serving,
+pub(crate) struct Fleet {
+    pub(crate) folder: TempDir,
+    pub(crate) serving: Serving,
 }
 
 impl Fleet {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let init = ["init", "--name", "127.0.0.1", "--listen", "127.0.0.1:7600"];
         let made = run(program(&collector(), &folder.path().join("home")).args(init));
@@ -40,7 +40,7 @@ impl Fleet {
         format!("sqlite:{}", folder.join("store.db").display())
     }
 
-    fn collector(&self, words: &[&str]) -> Done {
+    pub(crate) fn collector(&self, words: &[&str]) -> Done {
         let mut program = program(&collector(), &self.folder.path().join("home"));
         run(program.args(words).arg("--store").arg(Self::store(self.folder.path())))
     }
@@ -51,7 +51,7 @@ impl Fleet {
         made["token"].as_str().unwrap().to_owned()
     }
 
-    fn state(&self, host: &str) -> PathBuf {
+    pub(crate) fn state(&self, host: &str) -> PathBuf {
         self.folder.path().join(host)
     }
 
@@ -59,13 +59,13 @@ impl Fleet {
         run(program(&agent(), &self.state(host)).args(words))
     }
 
-    fn measure(&self, host: &str, words: &[&str]) -> Done {
+    pub(crate) fn measure(&self, host: &str, words: &[&str]) -> Done {
         let measure = [&["run", "--format", "json"], &TINY[..], words].concat();
         self.agent(host, &measure)
     }
 
     /// Joins with a token that comes by standard input.
-    fn enroll(&self, host: &str, token: &str, words: &[&str]) -> Done {
+    pub(crate) fn enroll(&self, host: &str, token: &str, words: &[&str]) -> Done {
         let file = self.folder.path().join("token");
         fs::write(&file, format!("{token}\n")).unwrap();
         let input = Stdio::from(fs::File::open(&file).unwrap());
@@ -74,7 +74,7 @@ impl Fleet {
     }
 }
 
-fn program(path: &Path, state: &Path) -> Command {
+pub(crate) fn program(path: &Path, state: &Path) -> Command {
     let mut program = command(path);
     program.arg("--state-dir").arg(state);
     program
@@ -100,10 +100,12 @@ fn a_host_joins_and_reports_as_who_it_is() {
     assert_eq!((mode(&kept), mode(&kept.join("credentials.json"))), (0o700, 0o600));
 
     // No more flags are needed.
-    let done = fleet.measure("one", &["--label", "rack=8"]);
+    let moved = fleet.measure("one", &["--label", "rack=8"]);
+    refused(&moved, 2, "the collector says rack=7 of this host; leave --label rack=8 out");
+    let done = fleet.measure("one", &["--label", "rack=7", "--label", "owner=ann"]);
     let report = done.json();
     assert_eq!(report["host"]["id"], "web-1");
-    assert_eq!(report["labels"], json!({ "env": "prod", "rack": "8" }));
+    assert_eq!(report["labels"], json!({ "env": "prod", "owner": "ann", "rack": "7" }));
     assert!(done.stderr.contains(": stored by the collector at https://"), "{done:?}");
     let stored = fleet.collector(&["export", "--format", "json"]).json();
     let text = stored.to_string();

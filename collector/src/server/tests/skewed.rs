@@ -3,7 +3,7 @@
 use fleetmark_agent::{
     args::AccessArgs,
     credentials::{Folder, Key},
-    delivery::{Courier, Joined, Joining, Keyring, Pace},
+    delivery::{Courier, DeliveryError, Joined, Joining, Keyring, Pace},
     spool::{Bounds as Room, Spool},
 };
 use fleetmark_proto::{
@@ -14,7 +14,7 @@ use fleetmark_proto::{
 };
 use jiff::SignedDuration;
 
-use super::{known::*, *};
+use super::{handshakes::Log, known::*, *};
 use crate::load;
 
 const TWO_DAYS: SignedDuration = SignedDuration::from_hours(48);
@@ -27,10 +27,17 @@ struct Agent {
     courier: Courier,
 }
 
-/// A host that joins a collector which was made a moment ago.
-async fn joined(collector: &Known, name: &str, ahead: SignedDuration) -> Agent {
+fn clock(collector: &Known, ahead: SignedDuration) -> Clock {
     let shown = collector.clock();
-    let clock = Clock::new(move || shown() + ahead);
+    Clock::new(move || shown() + ahead)
+}
+
+/// Has a host with such a clock join a collector that was made a moment ago.
+async fn join(
+    collector: &Known,
+    name: &str,
+    ahead: SignedDuration,
+) -> Result<Joined, DeliveryError> {
     let asked = NewToken { uses: 1, ..token(Role::Agent, Duration::from_secs(600)) };
     let created = collector.desk().create_token(asked, &collector.by()).await.unwrap();
     let endpoint = format!("https://localhost:{}", collector.address.port()).parse().unwrap();
@@ -41,10 +48,14 @@ async fn joined(collector: &Known, name: &str, ahead: SignedDuration) -> Agent {
         id_source: HostIdSource::Flag,
         boot_id_hash: None,
     };
-    let (key, within) = (Key::new().unwrap(), Duration::from_secs(60));
-    let joining =
-        Joining { token: &token, host: &host, key: &key, believed: None, clock: &clock, within };
-    let joined = joining.join(|_| {}).await.unwrap();
+    let (key, clock) = (Key::new().unwrap(), clock(collector, ahead));
+    let (host, key, clock, within) = (&host, &key, &clock, Duration::from_secs(60));
+    let joining = Joining { token: &token, host, key, believed: None, clock, within };
+    joining.join(|_| {}).await
+}
+
+async fn joined(collector: &Known, name: &str, ahead: SignedDuration) -> Agent {
+    let joined = join(collector, name, ahead).await.unwrap();
     let Joined { credentials, ahead: collector_ahead } = joined;
     assert_eq!(collector_ahead, -ahead);
     let state = tempfile::tempdir().unwrap();
@@ -52,10 +63,22 @@ async fn joined(collector: &Known, name: &str, ahead: SignedDuration) -> Agent {
     folder.write(&credentials).unwrap();
     let spool = Spool::open(&state.path().join("agent").join("spool"), Room::default()).unwrap();
     let urls = vec![credentials.endpoint.clone()];
-    let keyring = Keyring::new(AccessArgs::default(), Some((folder, credentials)), clock);
+    let kept = Some((folder, credentials));
+    let keyring = Keyring::new(AccessArgs::default(), kept, clock(collector, ahead));
     let pace = Pace { first_wait: Duration::from_millis(50), ..Pace::default() };
     let courier = Courier::new(urls, spool.clone(), pace, |_| {}).with(keyring);
     Agent { _state: state, spool, courier }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_by_more_is_told_on_both_sides() {
+    let log = Log::begin();
+    let collector = start_known(Asked::default()).await;
+    let error = join(&collector, "web-1", -5 * TWO_DAYS).await.unwrap_err().to_string();
+    assert!(error.contains("3 days after what this host's clock says"), "{error}");
+    let line = log.says("it does not trust this collector's certificate: by its clock").await;
+    assert!(line.contains("or does not count yet; one of the clocks is wrong"), "{line}");
+    assert!(collector.registry.agents().await.unwrap().is_empty());
 }
 
 async fn reports_are_set_right(name: &str, ahead: SignedDuration) {
