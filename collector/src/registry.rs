@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use fleetmark_proto::{
     id::{Digest, HostId},
+    limits,
     role::Role,
     token::TokenId,
 };
@@ -57,6 +58,9 @@ pub enum Refused {
     /// It is for others.
     #[error("this token may not be used from {0}")]
     OtherNetwork(String),
+    /// It is for another host.
+    #[error("this token is for host {0} alone")]
+    OtherHost(HostId),
     /// The host is known.
     #[error("host {0} is enrolled already; to replace it, make a token with --replace-host {0}")]
     KnownHost(HostId),
@@ -113,6 +117,12 @@ pub struct BearerStanding {
     pub network: Option<Network>,
 }
 
+/// Whether a host that joined then, and asks for the same again, asks for what it has just been given.
+#[must_use]
+pub fn is_same_join(joined_at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(joined_at).unsigned_abs() < limits::JOIN_AGAIN
+}
+
 /// What every backend can do. Whoever changes something says so in the audit trail, in the same commit.
 #[async_trait]
 pub trait Registry: Send + Sync {
@@ -142,8 +152,11 @@ pub trait Registry: Send + Sync {
     /// If it could not be committed.
     async fn revoke_token(&self, id: TokenId, by: AuditEntry) -> Result<Option<bool>, StoreError>;
 
-    /// Lets a host join if its token allows, in one transaction: of two that race for the last use, one is refused. What is
-    /// refused is in the audit trail too.
+    /// Lets a host join if its token allows, in one transaction: of two that race for the last use, one is refused. The same host
+    /// that asks again with the same token and key has joined already. Soon after ([`limits::JOIN_AGAIN`]) that changes nothing and
+    /// leaves no line in the audit trail, later it is as a renewal.
+    ///
+    /// What is refused leaves no line here or below: anybody can be refused as often as he likes, so whoever asks bounds those.
     ///
     /// # Errors
     ///

@@ -25,7 +25,7 @@ pub struct NewToken {
     pub ttl: Duration,
     /// What is said of the hosts that join with it.
     pub labels: BTreeMap<String, String>,
-    /// The host that may join with it although it is known.
+    /// The host that may join with it although it is known. No other may.
     pub replace_host: Option<HostId>,
     /// From where it may be used.
     pub network: Option<Network>,
@@ -45,6 +45,9 @@ impl NewToken {
             if !(1..=limits::TOKEN_USES).contains(uses) {
                 let reason = format!("must be 1 to {}", limits::TOKEN_USES);
                 return Err(Invalid::new("uses", reason));
+            }
+            if replace_host.is_some() && *uses != 1 {
+                return Err(Invalid::new("uses", "must be 1 for a token that replaces one host"));
             }
         } else {
             let only_to_join = "is only for tokens that hosts join with";
@@ -108,7 +111,7 @@ pub struct KnownToken {
     pub revoked_at: Option<Timestamp>,
     /// What is said of the hosts that join with it.
     pub labels: BTreeMap<String, String>,
-    /// The host that may join with it although it is known.
+    /// The host that may join with it although it is known. No other may.
     pub replace_host: Option<HostId>,
     /// From where it may be used.
     pub network: Option<Network>,
@@ -256,19 +259,17 @@ mod tests {
         assert_eq!(asked(Role::Agent, 1).check(), Ok(()));
         assert_eq!(asked(Role::Agent, limits::TOKEN_USES).check(), Ok(()));
         assert_eq!(asked(Role::Operator, 0).check(), Ok(()));
+        let host: Option<HostId> = Some("web-1".parse().unwrap());
+        let leave = NewToken { replace_host: host.clone(), ..asked(Role::Agent, 1) };
+        assert_eq!(leave.check(), Ok(()));
         let labels: BTreeMap<_, _> = [("rack".to_owned(), "7".to_owned())].into();
         let wrong = [
             ("uses", asked(Role::Agent, 0)),
             ("uses", asked(Role::Agent, limits::TOKEN_USES + 1)),
             ("uses", asked(Role::Reader, 1)),
+            ("uses", NewToken { replace_host: host.clone(), ..asked(Role::Agent, 2) }),
             ("labels", NewToken { labels, ..asked(Role::Reader, 0) }),
-            (
-                "replace_host",
-                NewToken {
-                    replace_host: Some("web-1".parse().unwrap()),
-                    ..asked(Role::Operator, 0)
-                },
-            ),
+            ("replace_host", NewToken { replace_host: host.clone(), ..asked(Role::Operator, 0) }),
             ("ttl", NewToken { ttl: Duration::from_millis(999), ..asked(Role::Agent, 1) }),
             ("ttl", NewToken { ttl: Duration::MAX, ..asked(Role::Agent, 1) }),
             ("note", NewToken { note: "two\nlines".into(), ..asked(Role::Agent, 1) }),

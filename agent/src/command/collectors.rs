@@ -42,6 +42,8 @@ enum Mismatch {
         limits::LABELS
     )]
     Labels,
+    #[error("the collector says {key}={says} of this host; leave --label {key}={own} out")]
+    Label { key: String, says: String, own: String },
 }
 
 impl Collectors {
@@ -94,6 +96,12 @@ impl Collectors {
                 None => Mismatch::Joined { joined: host },
             };
             return Err(Stopped::usage(&mismatch));
+        }
+        for (key, own) in &measure.label {
+            if let Some(says) = membership.labels.get(key).filter(|says| *says != own) {
+                let (key, says, own) = (key.clone(), says.clone(), own.clone());
+                return Err(Stopped::usage(&Mismatch::Label { key, says, own }));
+            }
         }
         let labels = membership.beside(measure.label.iter().cloned().collect());
         if labels.len() > limits::LABELS {

@@ -1,5 +1,7 @@
 //! Where credentials are kept.
 
+mod joining;
+
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File, Permissions},
@@ -18,7 +20,7 @@ use tempfile::NamedTempFile;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Credentials, Key, Membership};
+use super::{Credentials, Key, KeyError, Membership};
 use crate::certificate;
 
 const SCHEMA: &str = "fleetmark.credentials/1";
@@ -53,6 +55,9 @@ pub enum CredentialsError {
         /// The file.
         path: PathBuf,
     },
+    /// There is no key to join with.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// The folder of one host's credentials.
@@ -89,6 +94,11 @@ impl Folder {
         self.path.join("credentials.json")
     }
 
+    /// What is kept while a host joins.
+    fn joining(&self) -> PathBuf {
+        self.path.join("joining.json")
+    }
+
     /// What is kept; `None` if this host never joined.
     ///
     /// # Errors
@@ -117,16 +127,18 @@ impl Folder {
         Ok(())
     }
 
-    /// Keeps these in place of what was kept.
+    /// Keeps these in place of what was kept. Whoever was about to join has joined.
     ///
     /// # Errors
     ///
     /// If they cannot be written.
     pub fn write(&self, credentials: &Credentials) -> Result<(), CredentialsError> {
         let lock = self.lock().map_err(self.unwritable())?;
-        let written = self.replace(credentials).map_err(self.unwritable());
+        self.replace(credentials).map_err(self.unwritable())?;
+        // What is left of it is of no use to anybody, and in nobody's way.
+        let _ = fs::remove_file(self.joining());
         drop(lock);
-        written
+        Ok(())
     }
 
     /// Keeps renewed credentials, unless the host has joined anew meanwhile. Says whether they are kept.
@@ -182,12 +194,16 @@ impl Folder {
     }
 
     fn replace(&self, credentials: &Credentials) -> io::Result<()> {
+        self.put(&self.file(), &encode(credentials)?)
+    }
+
+    fn put(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         // Others cannot read it from its first byte on.
         let mut file = NamedTempFile::new_in(&self.path)?;
-        file.write_all(&encode(credentials)?)?;
+        file.write_all(bytes)?;
         file.as_file().sync_all()?;
         self.give(file.path())?;
-        file.persist(self.file()).map_err(|error| error.error)?;
+        file.persist(path).map_err(|error| error.error)?;
         File::open(&self.path)?.sync_all()
     }
 }
@@ -195,8 +211,6 @@ impl Folder {
 fn encode(credentials: &Credentials) -> io::Result<Zeroizing<Vec<u8>>> {
     let Credentials { membership, endpoint, key, certificate, authority, believed } = credentials;
     let Membership { host, id_source, labels } = membership;
-    let mut key_text = Zeroizing::new(String::with_capacity(2 * key.expose().len()));
-    STANDARD.encode_string(key.expose(), &mut key_text);
     let believed: Vec<_> = believed.iter().map(|authority| STANDARD.encode(authority)).collect();
     let kept = Kept {
         schema: SCHEMA,
@@ -207,12 +221,18 @@ fn encode(credentials: &Credentials) -> io::Result<Zeroizing<Vec<u8>>> {
         certificate: &STANDARD.encode(certificate),
         authority: &STANDARD.encode(authority),
         believed: believed.iter().map(String::as_str).collect(),
-        key: &key_text,
+        key: &key_text(key),
     };
     let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM_BYTES));
     serde_json::to_writer_pretty(&mut *bytes, &kept)?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+fn key_text(key: &Key) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(2 * key.expose().len()));
+    STANDARD.encode_string(key.expose(), &mut text);
+    text
 }
 
 fn decode(bytes: &[u8]) -> Option<Credentials> {
@@ -255,7 +275,7 @@ mod tests {
     use super::*;
 
     /// Credentials with a certificate that the key signed for itself.
-    fn credentials(host: &str) -> Credentials {
+    pub(super) fn credentials(host: &str) -> Credentials {
         let key = Key::new().unwrap();
         let pair = rcgen::KeyPair::try_from(key.expose()).unwrap();
         let mut parameters = CertificateParams::default();

@@ -18,7 +18,6 @@ use fleetmark_proto::{
     limits, shell,
     v1::{Answer, SubmitResponse},
 };
-use jiff::Timestamp;
 use tokio::{
     sync::Notify,
     time::{self, Instant},
@@ -278,7 +277,8 @@ impl Courier {
 
     /// The reports of the next call; none yet, if some had to be moved aside first.
     fn pick(&mut self) -> Vec<Encoded> {
-        let picked = batch::pick(&self.spool, &mut self.queue, self.most, Timestamp::now());
+        let now = self.keyring.clock().now();
+        let picked = batch::pick(&self.spool, &mut self.queue, self.most, now);
         for (id, reason) in picked.set_aside {
             self.herald.set_aside(id, reason);
         }
@@ -342,7 +342,7 @@ impl Courier {
     ) -> Result<(Url, Vec<Answer>), DeliveryError> {
         let patience = self.patience(self.pace.call, until);
         let line = self.line.as_ref().ok_or(DeliveryError::NoCollector)?;
-        let batch = convert::submit_request(reports, Timestamp::now());
+        let batch = convert::submit_request(reports, self.keyring.clock().now());
         let SubmitResponse { answers } = line.submit(batch, patience).await?;
         let url = line.url().clone();
         self.keyring.accepted();

@@ -60,7 +60,7 @@ pub struct TokenCreateArgs {
     /// Say this of the hosts that join with it: a label of each of their reports (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = value::label)]
     pub label: Vec<(String, String)>,
-    /// Let this host join although it did before; its old certificates end with that
+    /// Let this host alone join, once, although it did before; its old certificates end with that
     #[arg(long, value_name = "ID")]
     pub replace_host: Option<HostId>,
     /// Let it be used from this network only, such as 10.2.0.0/16

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -76,7 +76,7 @@ enum Failure {
     TooSlow,
     #[error("its certificate {0}")]
     Certificate(String),
-    #[error("it does not trust this collector's certificate ({0})")]
+    #[error("it does not trust this collector's certificate: {0}")]
     Distrusted(String),
     #[error(transparent)]
     Other(io::Error),
@@ -284,12 +284,24 @@ impl From<io::Error> for Failure {
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
         match cause {
             Some(rustls::Error::InvalidCertificate(wrong)) => Self::Certificate(words(wrong)),
-            Some(rustls::Error::AlertReceived(alert)) => Self::Distrusted(format!("{alert:?}")),
+            Some(rustls::Error::AlertReceived(alert)) => Self::Distrusted(doubts(*alert)),
             Some(_) => Self::Other(error),
             None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Gone,
             None => Self::Other(error),
         }
     }
+}
+
+/// What somebody says to be wrong with our certificate, for a person.
+fn doubts(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::CertificateExpired => {
+            "by its clock that has ended, or does not count yet; one of the clocks is wrong"
+        }
+        AlertDescription::UnknownCA => "no authority signed it which that host believes",
+        other => return format!("{other:?}"),
+    }
+    .to_owned()
 }
 
 /// What is wrong with a certificate, for a person.

@@ -61,7 +61,7 @@ pub(super) struct Policy {
     pub(super) clock: Clock,
     /// Without, nobody has credentials.
     pub(super) standings: Option<Arc<Standings>>,
-    pub(super) trail: Option<Trail>,
+    pub(super) trail: Option<Arc<Trail>>,
     pub(super) tally: Arc<Tally>,
     pub(super) said: Said,
 }

@@ -183,7 +183,8 @@ fn each_run(
     mut visit: impl FnMut(RunRow) -> Result<ControlFlow<()>, StoreError>,
 ) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT report_id, report, time_us, received_at_us, sent_at_us FROM run
+        "SELECT report_id, report, time_us, received_at_us, sent_at_us, agent.labels AS labels
+         FROM run LEFT JOIN agent ON agent.host_id = run.host_id
          WHERE (time_us, report_id) > (?1, ?2) ORDER BY time_us, report_id",
     )?;
     let mut rows = statement.query(params![behind.time_us, behind.report_id])?;
@@ -194,6 +195,7 @@ fn each_run(
             time_us: row.get("time_us")?,
             received_at_us: row.get("received_at_us")?,
             sent_at_us: row.get("sent_at_us")?,
+            labels: row.get("labels")?,
         };
         if visit(row)?.is_break() {
             break;

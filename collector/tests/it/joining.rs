@@ -101,10 +101,12 @@ fn a_host_joins_and_reports_as_who_it_is() {
     assert_eq!((mode(&kept), mode(&kept.join("credentials.json"))), (0o700, 0o600));
 
     // No more flags are needed.
-    let done = fleet.measure("one", &["--label", "rack=8"]);
+    let moved = fleet.measure("one", &["--label", "rack=8"]);
+    refused(&moved, 2, "the collector says rack=7 of this host; leave --label rack=8 out");
+    let done = fleet.measure("one", &["--label", "rack=7", "--label", "owner=ann"]);
     let report = done.json();
     assert_eq!(report["host"]["id"], "web-1");
-    assert_eq!(report["labels"], json!({ "env": "prod", "rack": "8" }));
+    assert_eq!(report["labels"], json!({ "env": "prod", "owner": "ann", "rack": "7" }));
     assert!(done.stderr.contains(": stored by the collector at https://"), "{done:?}");
     let stored = fleet.collector(&["export", "--format", "json"]).json();
     let text = stored.to_string();

@@ -18,6 +18,7 @@ mod joining;
 mod kills;
 mod leaves;
 mod limits;
+mod lost_answers;
 mod names;
 mod namespaces;
 mod open_files;

@@ -119,7 +119,7 @@ fn a_token_is_one_line_that_leads_to_the_collector() {
 #[test]
 fn a_token_is_kept_as_it_was_asked_for_and_its_secret_is_not() {
     let place = place();
-    let words = "--uses 500 --ttl 30d --label rack=7 --label env=prod --replace-host web-1 \
+    let words = "--uses 1 --ttl 30d --label rack=7 --label env=prod --replace-host web-1 \
                  --network 10.2.0.0/16 --note autoscaling";
     let token = place.token(&words.split_whitespace().collect::<Vec<_>>());
     let list = place.run(&["token", "list", "-f", "json"]).json();
@@ -127,7 +127,7 @@ fn a_token_is_kept_as_it_was_asked_for_and_its_secret_is_not() {
     for (field, value) in [
         ("role", Value::from("agent")),
         ("state", "open".into()),
-        ("uses", 500.into()),
+        ("uses", 1.into()),
         ("used", 0.into()),
         ("labels", serde_json::json!({ "rack": "7", "env": "prod" })),
         ("replace_host", "web-1".into()),
@@ -263,6 +263,11 @@ fn operators_are_refused_what_cannot_be() {
             &["token", "create", "--role", "operator", "--replace-host", "web-1"],
             2,
             "--replace-host: is only for tokens that hosts join with",
+        ),
+        (
+            &["token", "create", "--replace-host", "web-1", "--uses", "2"],
+            2,
+            "--uses: must be 1 for a token that replaces one host",
         ),
         (&["token", "create", "--label", "a=b", "--label", "a=c"], 2, "--label: a is there twice"),
         (&["token", "create", "--role", "root"], 2, "invalid value 'root'"),

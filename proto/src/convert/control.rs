@@ -294,7 +294,7 @@ mod tests {
     fn asked() -> NewToken {
         NewToken {
             role: Role::Agent,
-            uses: 500,
+            uses: 1,
             ttl: Duration::from_secs(86_400),
             labels: [("rack".to_owned(), "7".to_owned())].into(),
             replace_host: Some("web-1".parse().unwrap()),

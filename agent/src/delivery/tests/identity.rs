@@ -66,7 +66,7 @@ impl Host {
     }
 
     fn put(&self) -> ReportId {
-        let (id, bytes) = (ReportId::now(), vec![7; 10]);
+        let (id, bytes) = (ReportId::at(begin()), vec![7; 10]);
         let encoded = Encoded { id, digest: Digest::of(&bytes), bytes };
         self.spool.reserve().unwrap().commit(&encoded).unwrap();
         id

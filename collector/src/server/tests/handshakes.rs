@@ -20,13 +20,13 @@ use super::{
 };
 
 /// What the log says while this is there, in this thread.
-struct Log {
+pub(super) struct Log {
     text: Arc<Mutex<Vec<u8>>>,
     _guard: DefaultGuard,
 }
 
 impl Log {
-    fn begin() -> Self {
+    pub(super) fn begin() -> Self {
         let text = Arc::new(Mutex::new(Vec::new()));
         let writer = Arc::clone(&text);
         let subscriber = tracing_subscriber::fmt()
@@ -42,7 +42,7 @@ impl Log {
     }
 
     /// Waits until it says so.
-    async fn says(&self, words: &str) -> String {
+    pub(super) async fn says(&self, words: &str) -> String {
         let line = || self.text().lines().find(|line| line.contains(words)).map(str::to_owned);
         let said = tokio::time::timeout(PATIENCE / 2, eventually(async || line()));
         said.await.unwrap_or_else(|_| panic!("nobody says {words:?}:\n{}", self.text()))

@@ -155,7 +155,7 @@ impl Known {
         *time += span;
     }
 
-    fn by(&self) -> By {
+    pub(super) fn by(&self) -> By {
         By { who: String::new(), address: Address::Here, at: self.now() }
     }
 
@@ -176,12 +176,17 @@ impl Known {
 
     /// A host that has joined, again if need be.
     pub(super) async fn agent(&self, host: &str) -> Card {
-        let card = self.stranger(host);
         let asked = NewToken {
             uses: 1,
             replace_host: Some(host.parse().unwrap()),
             ..token(Role::Agent, Duration::from_secs(600))
         };
+        self.agent_with(host, asked).await
+    }
+
+    /// A host that has joined with such a token.
+    pub(super) async fn agent_with(&self, host: &str, asked: NewToken) -> Card {
+        let card = self.stranger(host);
         let created = self.desk().create_token(asked, &self.by()).await.unwrap();
         let (_, certificate) = self.authority.read_own(&card.certificate).unwrap();
         let joining = Joining {

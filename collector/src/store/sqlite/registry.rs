@@ -18,6 +18,7 @@ use crate::{
     identity::Address,
     registry::{
         AuditEntry, Event, Joining, KnownAgent, KnownToken, Network, Refused, Registry, Standing,
+        is_same_join,
     },
 };
 use row::{AgentRow, StandingRow, TokenRow, json};
@@ -67,12 +68,11 @@ impl Registry for Sqlite {
     async fn join(&self, joining: Joining) -> Result<Result<KnownAgent, Refused>, StoreError> {
         self.commit(move |transaction| {
             let answer = join(transaction, &joining)?;
-            let (event, detail) = match &answer {
-                Ok((agent, event)) => (*event, format!("token {}", agent.token_id)),
-                Err(refused) => (Event::Refused, refused.to_string()),
-            };
-            let Joining { host_id, address, now, .. } = &joining;
-            audit::add(transaction, &entry(*now, event, host_id, *address, detail))?;
+            if let Ok((agent, Some(event))) = &answer {
+                let Joining { host_id, address, now, .. } = &joining;
+                let detail = format!("token {}", agent.token_id);
+                audit::add(transaction, &entry(*now, *event, host_id, *address, detail))?;
+            }
             Ok(answer.map(|(agent, _)| agent))
         })
         .await
@@ -88,11 +88,10 @@ impl Registry for Sqlite {
     ) -> Result<Result<KnownAgent, Refused>, StoreError> {
         self.commit(move |transaction| {
             let answer = renew(transaction, &host_id, key, now, ends_at)?;
-            let (event, detail) = match &answer {
-                Ok(agent) => (Event::Renewed, format!("until {}", agent.ends_at)),
-                Err(refused) => (Event::Refused, refused.to_string()),
-            };
-            audit::add(transaction, &entry(now, event, &host_id, address, detail))?;
+            if let Ok(agent) = &answer {
+                let detail = format!("until {}", agent.ends_at);
+                audit::add(transaction, &entry(now, Event::Renewed, &host_id, address, detail))?;
+            }
             Ok(answer)
         })
         .await
@@ -229,18 +228,18 @@ fn insert_token(
     Ok(())
 }
 
-/// Lets a host join, or says why not. A host that lost the answer and asks again with the same token and key has joined already:
-/// it is answered again, and uses nothing up.
+/// Lets a host join, and says what that was, or why not. A host that lost the answer and asks again with the same token and key has
+/// joined already: it is answered again, and uses nothing up.
 fn join(
     transaction: &Transaction<'_>,
     joining: &Joining,
-) -> Result<Result<(KnownAgent, Event), Refused>, StoreError> {
+) -> Result<Result<(KnownAgent, Option<Event>), Refused>, StoreError> {
     let Joining { token, host_id, host_name, key, address, now, ends_at } = joining;
     let token = match find_token(transaction, *token)? {
         None => return Ok(Err(Refused::UnknownToken)),
         Some(token) => token,
     };
-    if let Err(refused) = may_be_used(&token, *address, *now) {
+    if let Err(refused) = may_be_used(&token, host_id, *address, *now) {
         return Ok(Err(refused));
     }
     let known = find_agent(transaction, host_id)?;
@@ -249,13 +248,17 @@ fn join(
         && known_key == key
         && agent.revoked_at.is_none()
     {
-        return Ok(Ok((issued(transaction, agent.clone(), *now, *ends_at)?, Event::Renewed)));
+        if is_same_join(agent.renewed_at, *now) {
+            return Ok(Ok((agent.clone(), None)));
+        }
+        let agent = issued(transaction, agent.clone(), *now, *ends_at)?;
+        return Ok(Ok((agent, Some(Event::Renewed))));
     }
     if token.used >= token.uses {
         return Ok(Err(Refused::UsedUp(token.uses)));
     }
     if let Some((agent, _)) = &known
-        && token.replace_host.as_ref() != Some(host_id)
+        && token.replace_host.is_none()
     {
         return Ok(Err(match agent.revoked_at {
             Some(_) => Refused::RevokedHost(host_id.clone()),
@@ -277,11 +280,17 @@ fn join(
     transaction
         .prepare_cached("UPDATE token SET used = used + 1 WHERE token_id = ?1")?
         .execute([agent.token_id.as_str()])?;
-    Ok(Ok((agent, if known.is_some() { Event::Replaced } else { Event::Enrolled })))
+    let event = if known.is_some() { Event::Replaced } else { Event::Enrolled };
+    Ok(Ok((agent, Some(event))))
 }
 
-/// Whether hosts may join with this token from there, if it is not used up.
-fn may_be_used(token: &KnownToken, address: Address, now: Timestamp) -> Result<(), Refused> {
+/// Whether this host may join with this token from there, if it is not used up.
+fn may_be_used(
+    token: &KnownToken,
+    host_id: &HostId,
+    address: Address,
+    now: Timestamp,
+) -> Result<(), Refused> {
     if token.role != Role::Agent {
         return Err(Refused::NotToJoin);
     }
@@ -295,8 +304,11 @@ fn may_be_used(token: &KnownToken, address: Address, now: Timestamp) -> Result<(
         Address::Ip(address) => network.contains(address),
         Address::Unix | Address::Here => false,
     };
-    match &token.network {
-        Some(network) if !is_near(network) => Err(Refused::OtherNetwork(address.to_string())),
+    if token.network.as_ref().is_some_and(|network| !is_near(network)) {
+        return Err(Refused::OtherNetwork(address.to_string()));
+    }
+    match &token.replace_host {
+        Some(only) if only != host_id => Err(Refused::OtherHost(only.clone())),
         _ => Ok(()),
     }
 }
