@@ -10,7 +10,9 @@ mod pruning;
 pub use diff::{FacetDiff, NotOne, ProfileDiff, ProfileLabel, diff};
 pub use export::{ExportedRun, export};
 pub use fleet::{HostRow, ProfileRow, hosts, profiles};
-pub use known::{AgentRow, AgentState, Revocation, TokenRow, TokenState, agents, tokens};
+pub use known::{
+    AgentRow, AgentState, Issuer, Revocation, RevocationState, TokenRow, TokenState, agents, tokens,
+};
 pub use medians::{CellView, Filter, ProfileView, SeriesView, VerdictView, View, medians};
 pub use pruning::Pruning;
 
