@@ -96,7 +96,7 @@ fn check(envelope: Envelope, caller: &Caller, clocks: Clocks) -> Result<(NewRun,
     let encoded = Encoded::from_envelope(envelope)?;
     let report = encoded.decode()?;
     if !caller.may_submit_for(&report.host.id) {
-        return Err(Invalid::new("host.id", "is not the host of this certificate"));
+        return Err(Invalid::new("host.id", caller.refusal_of_host()));
     }
     check_times(&report, clocks)?;
     Ok((NewRun::new(encoded, &report, clocks), report))

@@ -1,15 +1,17 @@
 //! Who may join, who has joined, who may not any more, and what came of all that. Kept in the store beside the runs; the suite
 //! of tests in this module holds for every backend.
 
-pub use fleetmark_proto::control::{AuditEntry, Event, KnownAgent, KnownToken, Network};
+pub use fleetmark_proto::control::{
+    AuditEntry, Event, KnownAgent, KnownToken, Network, Revoked, RevokedSubject, Revoking,
+};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use fleetmark_proto::{
     id::{Digest, HostId},
     limits,
-    role::Role,
+    role::{Role, Subject},
     token::TokenId,
 };
 use jiff::Timestamp;
@@ -91,6 +93,8 @@ pub enum Refused {
 pub struct Standing {
     /// Key and revocation of each host that joined.
     pub agents: HashMap<HostId, AgentStanding>,
+    /// Whose certificates of other authorities are refused.
+    pub revoked: HashSet<Subject>,
     /// Bearer tokens that were not revoked, by the SHA-256 of their secrets.
     pub bearers: HashMap<Digest, BearerStanding>,
 }
@@ -109,8 +113,10 @@ pub struct AgentStanding {
 pub struct BearerStanding {
     /// The token.
     pub id: TokenId,
-    /// What it is good for: reader or operator.
+    /// What it is good for.
     pub role: Role,
+    /// The host that it speaks for, if it is an agent's.
+    pub host: Option<HostId>,
     /// When it ends.
     pub ends_at: Timestamp,
     /// From where it may be used.
@@ -184,16 +190,20 @@ pub trait Registry: Send + Sync {
     /// If they cannot be read.
     async fn agents(&self) -> Result<Vec<KnownAgent>, StoreError>;
 
-    /// Revokes a host; `None` if it is unknown, `false` if it was revoked before.
+    /// Revokes somebody: all certificates, whoever issued them, and the bearer tokens of an agent. Nobody has to be known for
+    /// that, as other authorities do not tell whom they know. Or takes it back, but for tokens.
     ///
     /// # Errors
     ///
     /// If it could not be committed.
-    async fn revoke_agent(
-        &self,
-        host_id: HostId,
-        by: AuditEntry,
-    ) -> Result<Option<bool>, StoreError>;
+    async fn revoke(&self, revoking: Revoking, by: AuditEntry) -> Result<Revoked, StoreError>;
+
+    /// Whose certificates of other authorities are refused, by role and name.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    async fn revoked(&self) -> Result<Vec<RevokedSubject>, StoreError>;
 
     /// What decides of each call.
     ///

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! fmj1_…   lets a host join: endpoint, pin of the authority's public key, secret
-//! fmb1_…   is sent with each call, by a reader or an operator: secret
+//! fmb1_…   is sent with each call, by a reader, an operator or a host's agent: secret
 //! ```
 //!
 //! After the prefix comes, in base64url without padding, the payload and the first four bytes of the SHA-256 over prefix and
@@ -30,12 +30,12 @@ pub enum TokenError {
     NotOne(&'static str),
     /// It is the other kind of token.
     #[error(
-        "this token is for reading and commanding; a host joins with one that begins with {JOIN}"
+        "this token is sent with each call (--bearer-token-file); a host joins with one that begins with {JOIN}"
     )]
     NotToJoin,
     /// It is the other kind of token.
     #[error(
-        "this token is for a host to join with; readers and operators use one that begins with {BEARER}"
+        "this token is for a host to join with; one that is sent with each call begins with {BEARER}"
     )]
     NotToRead,
     /// It has a form that is not known here.
@@ -93,7 +93,7 @@ impl FromStr for JoinToken {
     }
 }
 
-/// Sent with each call by who reads or commands. It shows nothing.
+/// Sent with each call by who reads, commands, or reports through a proxy that ends TLS. It shows nothing.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BearerToken {
     /// What the collector knows the digest of.

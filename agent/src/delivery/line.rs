@@ -113,7 +113,8 @@ impl Dialer {
             .connect_timeout(patience)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-        Ok((endpoint, Connector::new(self.0.clone(), target, patience)))
+        let connector = Connector::new(self.0.clone(), target, patience, access.shows_named());
+        Ok((endpoint, connector))
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use fleetmark_proto::{
-    control::{KnownToken, NewToken},
+    control::{KnownToken, NewToken, Revoking},
     id::HostId,
     secret::Secret,
     v1::enrollment_client::EnrollmentClient,
@@ -106,6 +106,7 @@ impl Collector {
     async fn token(&self, change: impl FnOnce(&mut NewToken)) -> (Secret, KnownToken) {
         let mut asked = NewToken {
             role: Role::Agent,
+            host: None,
             uses: 1,
             ttl: Duration::from_secs(600),
             labels: [("rack".to_owned(), "7".to_owned())].into(),
@@ -330,7 +331,9 @@ async fn an_old_certificate_is_no_way_around_the_90_days() {
 async fn the_revoked_and_the_replaced_renew_no_more() {
     let collector = start().await;
     let (revoked, issued) = collector.joined("web-1").await;
-    collector.desk().revoke_agent(revoked.host_id.clone(), &collector.by()).await.unwrap();
+    let subject = Subject { role: Role::Agent, name: revoked.host_id.clone() };
+    let revoking = Revoking { subject, undo: false };
+    collector.desk().revoke(revoking, &collector.by()).await.unwrap();
     let answer = collector.renew(revoked.renewal(&issued)).await;
     let refused = Refused::RevokedHost(revoked.host_id.clone());
     assert_denied(&collector, answer, Seen::Proven("agent web-1"), refused).await;

@@ -51,6 +51,7 @@ fn by(event: Event, detail: &str) -> AuditEntry {
 fn asked(uses: u32) -> NewToken {
     NewToken {
         role: Role::Agent,
+        host: None,
         uses,
         ttl: Duration::from_secs(600),
         labels: BTreeMap::new(),
@@ -93,6 +94,15 @@ async fn renew(
     at: Timestamp,
 ) -> Result<KnownAgent, Refused> {
     registry.renew(host(host_id), key, home(), at, at + 24.hours()).await.unwrap()
+}
+
+async fn revoke_as(registry: &dyn Registry, uri: &str, undo: bool) -> Revoked {
+    let revoking = Revoking { subject: uri.parse().unwrap(), undo };
+    registry.revoke(revoking, by(Event::AgentRevoked, uri)).await.unwrap()
+}
+
+async fn revoke(registry: &dyn Registry, host_id: &str) -> Revoked {
+    revoke_as(registry, &format!("fleetmark://agent/{host_id}"), false).await
 }
 
 /// The newest line of the audit trail.
@@ -173,6 +183,9 @@ async fn who_may_not_join_is_told_why_and_changes_nothing() {
         let (bearer, _) = create(&*registry, NewToken { role: Role::Reader, ..asked(0) }).await;
         let other = NewToken { replace_host: Some(host("web-2")), ..asked(1) };
         let (other, _) = create(&*registry, other).await;
+        let agents = NewToken { host: Some(host("web-1")), ..asked(0) };
+        let (agents, _) = create(&*registry, agents).await;
+        revoke(&*registry, "never").await;
         let network = Some("10.3.0.0/16".parse().unwrap());
         let (foreign, _) = create(&*registry, NewToken { network, ..asked(9) }).await;
         let late = |joining: Joining| Joining { now: now() + 10.minutes(), ..joining };
@@ -184,6 +197,8 @@ async fn who_may_not_join_is_told_why_and_changes_nothing() {
             (joining(bearer, "web-1"), Refused::NotToJoin),
             (joining(other, "web-1"), Refused::OtherHost(host("web-2"))),
             (joining(other, "first"), Refused::OtherHost(host("web-2"))),
+            (joining(agents, "web-1"), Refused::NotToJoin),
+            (joining(fine, "never"), Refused::RevokedHost(host("never"))),
             (joining(foreign, "web-1"), Refused::OtherNetwork("10.2.0.7".into())),
             (unix(joining(foreign, "web-1")), Refused::OtherNetwork("unix".into())),
             (late(joining(fine, "web-1")), Refused::Ended(now() + 10.minutes())),
@@ -264,7 +279,7 @@ async fn a_host_that_lost_the_answer_gets_it_again_and_nobody_else_does() {
         assert_eq!(join(&*registry, thief).await, Err(Refused::UsedUp(1)));
         let neighbour = Joining { host_id: host("web-2"), ..at(later) };
         assert_eq!(join(&*registry, neighbour).await, Err(Refused::UsedUp(1)), "as another");
-        registry.revoke_agent(host("web-1"), by(Event::AgentRevoked, "web-1")).await.unwrap();
+        revoke(&*registry, "web-1").await;
         assert_eq!(join(&*registry, at(later)).await, Err(Refused::UsedUp(1)));
     }
 }
@@ -299,12 +314,12 @@ async fn a_revoked_host_renews_no_more_and_joins_only_with_leave() {
     for (_folder, _, registry) in registries().await {
         let (token, _) = create(&*registry, asked(9)).await;
         join(&*registry, joining(token, "web-1")).await.unwrap();
-        let revoke = |id: &str| registry.revoke_agent(host(id), by(Event::AgentRevoked, "web-1"));
-        assert_eq!(revoke("web-9").await.unwrap(), None);
-        assert_eq!(revoke("web-1").await.unwrap(), Some(true));
-        assert_eq!(last(&*registry).await, by(Event::AgentRevoked, "web-1"));
+        let done = Revoked { changed: true, only_others: false };
+        assert_eq!(revoke(&*registry, "web-1").await, done);
+        let line = by(Event::AgentRevoked, "fleetmark://agent/web-1");
+        assert_eq!(last(&*registry).await, line);
         let lines = registry.audit(None).await.unwrap().len();
-        assert_eq!(revoke("web-1").await.unwrap(), Some(false));
+        assert_eq!(revoke(&*registry, "web-1").await, Revoked { changed: false, ..done });
         assert_eq!(registry.audit(None).await.unwrap().len(), lines, "nothing was done");
         let agents = registry.agents().await.unwrap();
         assert_eq!(agents[0].revoked_at, Some(now()));
@@ -319,6 +334,67 @@ async fn a_revoked_host_renews_no_more_and_joins_only_with_leave() {
         let agent = join(&*registry, Joining { token: leave, ..again }).await.unwrap();
         assert_eq!(agent.revoked_at, None);
         renew(&*registry, "web-1", key("new"), now() + 1.hour()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn whoever_was_never_here_is_revoked_and_let_in_again() {
+    for (_folder, url, registry) in registries().await {
+        let done = Revoked { changed: true, only_others: true };
+        let nothing = Revoked { changed: false, ..done };
+        for uri in ["fleetmark://agent/x", "fleetmark://reader/x", "fleetmark://operator/x"] {
+            let subject: Subject = uri.parse().unwrap();
+            assert_eq!(revoke_as(&*registry, uri, true).await, nothing);
+            assert_eq!(revoke_as(&*registry, uri, false).await, done);
+            assert_eq!(revoke_as(&*registry, uri, false).await, nothing);
+            let (_, again) = store::open_both(&url, Mode::Read).await.unwrap();
+            let revoked = again.standing().await.unwrap().revoked;
+            assert_eq!(revoked, HashSet::from([subject]), "of this name, this role alone");
+            assert_eq!(revoke_as(&*registry, uri, true).await, done);
+            assert!(registry.standing().await.unwrap().revoked.is_empty());
+        }
+        assert_eq!(registry.audit(None).await.unwrap().len(), 6, "of what was done");
+        assert_eq!(registry.agents().await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_joins_again_does_not_let_in_what_others_issued_for_it() {
+    for (_folder, _, registry) in registries().await {
+        let x: Subject = "fleetmark://agent/x".parse().unwrap();
+        revoke(&*registry, "x").await;
+        let leave = NewToken { replace_host: Some(host("x")), ..asked(1) };
+        let (leave, _) = create(&*registry, leave).await;
+        let agent = join(&*registry, joining(leave, "x")).await.unwrap();
+        assert_eq!(agent.revoked_at, None);
+        let standing = registry.standing().await.unwrap();
+        assert_eq!(
+            (standing.agents[&host("x")].is_revoked, standing.revoked.contains(&x)),
+            (false, true)
+        );
+        // It is revoked again, and what it has here comes back with the rest.
+        let done = Revoked { changed: true, only_others: false };
+        assert_eq!(revoke(&*registry, "x").await, done);
+        assert_eq!(revoke_as(&*registry, "fleetmark://agent/x", true).await, done);
+        let standing = registry.standing().await.unwrap();
+        assert_eq!((standing.agents[&host("x")].is_revoked, standing.revoked.len()), (false, 0));
+        renew(&*registry, "x", key("x"), now() + 1.hour()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_tokens_of_an_agent_are_revoked_with_it_for_good() {
+    for (_folder, _, registry) in registries().await {
+        let of = |id| NewToken { host: Some(host(id)), ..asked(0) };
+        let (gone, _) = create(&*registry, of("x")).await;
+        let (other, _) = create(&*registry, of("y")).await;
+        let done = Revoked { changed: true, only_others: false };
+        assert_eq!(revoke(&*registry, "x").await, done);
+        assert_eq!(revoke_as(&*registry, "fleetmark://agent/x", true).await, done);
+        let (new, _) = create(&*registry, of("x")).await;
+        let bearers = registry.standing().await.unwrap().bearers;
+        let counts = [gone, other, new].map(|token| bearers.contains_key(&token));
+        assert_eq!(counts, [false, true, true]);
     }
 }
 
@@ -365,12 +441,15 @@ async fn standing_is_what_decides_of_calls() {
         let (reader, known) = create(&*registry, reader).await;
         let (gone, gone_known) =
             create(&*registry, NewToken { role: Role::Operator, ..asked(0) }).await;
-        let revoke = |id: TokenId| registry.revoke_token(id, by(Event::TokenRevoked, "gone"));
+        let agents = NewToken { host: Some(host("web-3")), ..asked(0) };
+        let (agents, agents_known) = create(&*registry, agents).await;
+        let revoke_token = |id: TokenId| registry.revoke_token(id, by(Event::TokenRevoked, "gone"));
         assert!(registry.standing().await.unwrap().bearers.contains_key(&gone));
-        assert_eq!(revoke("0123456789ab".parse().unwrap()).await.unwrap(), None);
-        assert_eq!(revoke(gone_known.id.clone()).await.unwrap(), Some(true));
-        assert_eq!(revoke(gone_known.id).await.unwrap(), Some(false));
-        registry.revoke_agent(host("web-2"), by(Event::AgentRevoked, "web-2")).await.unwrap();
+        assert_eq!(revoke_token("0123456789ab".parse().unwrap()).await.unwrap(), None);
+        assert_eq!(revoke_token(gone_known.id.clone()).await.unwrap(), Some(true));
+        assert_eq!(revoke_token(gone_known.id).await.unwrap(), Some(false));
+        revoke(&*registry, "web-2").await;
+        revoke_as(&*registry, "fleetmark://reader/ann", false).await;
 
         let (_, reading) = store::open_both(&url, Mode::Read).await.unwrap();
         let standing = reading.standing().await.unwrap();
@@ -378,9 +457,21 @@ async fn standing_is_what_decides_of_calls() {
         assert_eq!(standing.agents.len(), 2);
         assert_eq!(standing.agents[&host("web-1")], expected("web-1", false));
         assert_eq!(standing.agents[&host("web-2")], expected("web-2", true));
-        let bearer =
-            BearerStanding { id: known.id, role: Role::Reader, ends_at: known.ends_at, network };
-        assert_eq!(standing.bearers, HashMap::from([(reader, bearer)]));
+        let bearer = |id, role, host, network| BearerStanding {
+            id,
+            role,
+            host,
+            ends_at: known.ends_at,
+            network,
+        };
+        let reads = bearer(known.id, Role::Reader, None, network);
+        let speaks = bearer(agents_known.id, Role::Agent, Some(host("web-3")), None);
+        assert_eq!(standing.bearers, HashMap::from([(reader, reads), (agents, speaks)]));
+        let revoked = ["fleetmark://agent/web-2", "fleetmark://reader/ann"];
+        let revoked = revoked.map(|uri| uri.parse::<Subject>().unwrap());
+        assert_eq!(standing.revoked, HashSet::from(revoked.clone()));
+        let revoked = revoked.map(|subject| RevokedSubject { subject, revoked_at: now() });
+        assert_eq!(reading.revoked().await.unwrap(), revoked);
     }
 }
 

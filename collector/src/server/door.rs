@@ -59,6 +59,7 @@ struct Said {
     full: Seldom,
     failing: Seldom,
     plaintext: Seldom,
+    garbage: Seldom,
     slow: Seldom,
     certificate: Seldom,
     distrusted: Seldom,
@@ -72,6 +73,8 @@ enum Failure {
     Gone,
     #[error("it speaks plaintext, and this address takes TLS only (https://)")]
     Plaintext,
+    #[error("what it sends is no TLS, and this address takes nothing else (https://)")]
+    Garbage,
     #[error("it took too long")]
     TooSlow,
     #[error("its certificate {0}")]
@@ -235,6 +238,7 @@ impl Door {
             // Whoever only looks whether somebody listens does so.
             Failure::Gone => return,
             Failure::Plaintext => &self.said.plaintext,
+            Failure::Garbage => &self.said.garbage,
             Failure::TooSlow => &self.said.slow,
             Failure::Certificate(_) => &self.said.certificate,
             Failure::Distrusted(_) => &self.said.distrusted,
@@ -253,7 +257,10 @@ async fn shake(tls: &Tls, stream: TcpStream) -> Result<TlsStream<TcpStream>, Fai
         Ok(1) if first == [HANDSHAKE] => {}
         Ok(1) => {
             see_off(stream).await;
-            return Err(Failure::Plaintext);
+            // A protocol that people know begins with a word.
+            let [first] = first;
+            let is_word = first.is_ascii_alphabetic();
+            return Err(if is_word { Failure::Plaintext } else { Failure::Garbage });
         }
         _ => return Err(Failure::Gone),
     }
@@ -285,6 +292,12 @@ impl From<io::Error> for Failure {
         match cause {
             Some(rustls::Error::InvalidCertificate(wrong)) => Self::Certificate(words(wrong)),
             Some(rustls::Error::AlertReceived(alert)) => Self::Distrusted(doubts(*alert)),
+            Some(
+                rustls::Error::InvalidMessage(_)
+                | rustls::Error::InappropriateMessage { .. }
+                | rustls::Error::InappropriateHandshakeMessage { .. }
+                | rustls::Error::PeerSentOversizedRecord,
+            ) => Self::Garbage,
             Some(_) => Self::Other(error),
             None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Gone,
             None => Self::Other(error),

@@ -205,6 +205,45 @@ fn who_is_not_known_is_told_and_who_speaks_plaintext_gets_nothing() {
 }
 
 #[test]
+fn an_agent_behind_a_proxy_that_ends_tls_reports_by_a_token_for_its_host_alone() {
+    let place = Place::new();
+    assert_eq!(place.init().code, 0);
+    let mut program = command(&collector());
+    program.env("FLEETMARK_COLLECTOR_STATE_DIR", place.state());
+    program.env("FLEETMARK_COLLECTOR_INSECURE", "true");
+    // What the proxy speaks to; the proxy itself changes nothing that either side sees.
+    let serving = Serving::start_as(program, &place.store());
+    let file = place.0.path().join("token");
+    let path = file.to_str().unwrap();
+    let made = place.collector(&["token", "create", "--host", "web-1", "--output", path]);
+    assert_eq!(made.code, 0, "{made:?}");
+    assert_eq!(mode(&file), 0o600);
+    let run = |host: &str, token: &[&str]| {
+        let words = ["run", "--collector", &serving.url, "--host-id", host];
+        place.agent(&[&words, &TINY[..], token].concat())
+    };
+    let token = ["--bearer-token-file", path];
+    let ran = run("web-1", &token);
+    assert!(ran.stderr.contains(": stored by the collector at http://"), "{ran:?}");
+    let other = run("web-2", &token);
+    assert!(other.stderr.contains("host.id is not web-1, the host of this token"), "{other:?}");
+    let without = run("web-1", &[]);
+    assert!(without.stderr.contains("answers: this call needs a certificate"), "{without:?}");
+    let hosts = place.collector(&["hosts", "-f", "json"]).json();
+    assert_eq!((hosts.as_array().unwrap().len(), &hosts[0]["id"]), (1, &"web-1".into()));
+    let read = ["hosts", "--server", &serving.url];
+    let refused = place.collector(&[&read[..], &token].concat());
+    assert_eq!(refused.code, 1, "it is no reader's: {refused:?}");
+
+    assert_eq!(place.collector(&["agent", "revoke", "web-1"]).code, 0);
+    let server = format!("unix:{}", place.state().join("collector/collector.sock").display());
+    let told = place.collector(&["agent", "revoke", "web-1", "--server", &server]);
+    assert_eq!((told.code, told.stdout.as_str()), (0, "host web-1 was revoked before\n"));
+    let revoked = run("web-1", &token);
+    assert!(revoked.stderr.contains("unknown here, or was revoked"), "{revoked:?}");
+}
+
+#[test]
 fn local_needs_no_credentials_on_a_host_that_was_set_up() {
     let place = Place::new();
     assert_eq!(place.init().code, 0);

@@ -12,7 +12,7 @@ use fleetmark_agent::{
     credentials::Folder,
     delivery::{self, Connection, Keyring},
 };
-use fleetmark_collector::load;
+use fleetmark_collector::simulate;
 use fleetmark_proto::{
     convert::Encoded,
     v1::{SubmitRequest, ingest_client::IngestClient},
@@ -35,7 +35,7 @@ const PROMISED: Duration = Duration::from_secs(60);
 struct Open {
     runtime: Runtime,
     connection: Connection,
-    load: load::Fleet,
+    load: simulate::Fleet,
     relay: Relay,
 }
 
@@ -51,7 +51,7 @@ impl Open {
         let runtime = Runtime::new().unwrap();
         let connection = runtime.block_on(delivery::connect(&url, &access)).unwrap();
         let name = host.strip_suffix("-0").unwrap();
-        Self { runtime, connection, load: load::Fleet::new(name, 1, 7).unwrap(), relay }
+        Self { runtime, connection, load: simulate::Fleet::new(name, 1, 7).unwrap(), relay }
     }
 
     /// Sends another report.

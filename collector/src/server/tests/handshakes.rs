@@ -6,6 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use fleetmark_agent::args::AccessArgs;
 use rustls::{client::ResolvesClientCert, pki_types::CertificateDer, sign::CertifiedKey};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -18,6 +19,7 @@ use super::{
     raw::{PATIENCE, eventually},
     *,
 };
+use crate::remote::Remote;
 
 /// What the log says while this is there, in this thread.
 pub(super) struct Log {
@@ -95,6 +97,30 @@ async fn who_speaks_plaintext_gets_no_byte() {
 }
 
 #[tokio::test]
+async fn what_is_no_tls_is_told_in_one_line_however_often_it_comes() {
+    let log = Log::begin();
+    let collector = start_known(Asked::default()).await;
+    // What begins with 22 looks like a handshake at first.
+    for bytes in [
+        &[0; 64][..],
+        &[0xff; 64],
+        &[22, 3, 1, 0, 4, 0xff, 0, 0, 0],
+        &[22, 3, 1, 0xff, 0xff, 1],
+        &[22, 0xff, 0xff, 0, 4, 1, 0, 0, 0],
+    ] {
+        let mut socket = TcpStream::connect(collector.address).await.unwrap();
+        socket.write_all(bytes).await.unwrap();
+        let mut said = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut said)).await.unwrap();
+        assert!(said.len() < 16, "at most an alert: {said:?}");
+    }
+    log.says("what it sends is no TLS").await;
+    let text = log.text();
+    assert_eq!(text.lines().filter(|line| line.contains("no TLS with")).count(), 1, "{text}");
+    health(collector.dial(None).await).await.unwrap();
+}
+
+#[tokio::test]
 async fn certificates_that_do_not_count_are_told_by_their_kind() {
     type Make = fn(&Known) -> Card;
     let wrong: [(Make, &str); 4] = [
@@ -155,6 +181,38 @@ impl ResolvesClientCert for Shows {
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+#[tokio::test]
+async fn who_shows_anothers_certificate_hears_who_can_help() {
+    let collector = start_known(Asked::default()).await;
+    let soon = collector.now() + 1.hours();
+    let file = |name: &str, text: &str| {
+        let path = collector.folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        Some(path)
+    };
+    let url = format!("https://localhost:{}", collector.address.port()).parse().unwrap();
+    for ((certificate, key), says) in [
+        (
+            collector.others.certificate("fleetmark://reader/x", collector.now() - 1.hours()),
+            "refuses the certificate of --tls-cert (CertificateExpired); if it has ended, the authority that issued it must",
+        ),
+        (Other::new().certificate("fleetmark://reader/x", soon), "of --tls-cert (UnknownCA)"),
+    ] {
+        let named = AccessArgs {
+            tls_ca: Some(collector.folder.path().join("authority").join("ca.pem")),
+            tls_cert: file("cert.pem", &certificate.pem()),
+            tls_key: file("key.pem", &key.serialize_pem()),
+            ..AccessArgs::default()
+        };
+        let error = match Remote::connect(&url, &named).await {
+            Ok(remote) => remote.agents().await.unwrap_err(),
+            Err(error) => error,
+        };
+        let line = fleetmark_proto::shell::one_line(&error);
+        assert!(line.contains(says) && !line.contains("enroll"), "{line}");
     }
 }
 

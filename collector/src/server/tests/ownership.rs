@@ -253,7 +253,10 @@ async fn ask(channel: &Channel, which: usize, host: &str) -> Result<(), Status> 
         4 => control.agents(AgentsRequest {}).await.map(drop),
         5 => {
             let host_id = host.to_owned();
-            control.revoke_agent(RevokeAgentRequest { host_id }).await.map(drop)
+            control
+                .revoke_agent(RevokeAgentRequest { host_id, ..RevokeAgentRequest::default() })
+                .await
+                .map(drop)
         }
         _ => control.audit(AuditRequest::default()).await.map(drop),
     }
@@ -313,4 +316,25 @@ async fn of_a_batch_only_what_is_anothers_is_rejected() {
     let answers = eventually(async || submit(&channel, batch.clone()).await.ok()).await;
     let kinds = answers.iter().map(|answer| matches!(answer.outcome, Some(Wire::Stored(_))));
     assert_eq!(kinds.collect::<Vec<_>>(), [true, false, true]);
+}
+
+#[tokio::test]
+async fn a_token_speaks_for_its_own_host_alone() {
+    let collector = start_known(Asked { is_tls: false, ..Asked::default() }).await;
+    let token = collector.agents_bearer("a", Duration::from_secs(600)).await;
+    let bearer = fleetmark_agent::delivery::Bearer::new(&token);
+    let mut client = IngestClient::with_interceptor(connect(collector.address).await, bearer);
+    let reports = ["a", "b", "a"].map(|host| envelope(&testing::pair(host, 0.5))).to_vec();
+    let batch = SubmitRequest { reports, sent_at: None };
+    let answers = eventually(async || client.submit(batch.clone()).await.ok()).await;
+    let answers = answers.into_inner().answers;
+    let [Some(Wire::Stored(_)), Some(Wire::Rejected(rejected)), Some(Wire::Stored(_))] =
+        &answers.iter().map(|answer| answer.outcome.clone()).collect::<Vec<_>>()[..]
+    else {
+        panic!("{answers:?}")
+    };
+    assert_eq!(rejected.field, "host.id");
+    assert_eq!(rejected.reason, "is not a, the host of this token");
+    let runs = collector.store.runs(None).await.unwrap();
+    assert!(runs.iter().all(|run| run.report.host.id.as_str() == "a") && runs.len() == 2);
 }

@@ -15,7 +15,7 @@ use fleetmark_proto::{
 use jiff::SignedDuration;
 
 use super::{handshakes::Log, known::*, *};
-use crate::load;
+use crate::simulate::Fleet;
 
 const TWO_DAYS: SignedDuration = SignedDuration::from_hours(48);
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -85,7 +85,7 @@ async fn reports_are_set_right(name: &str, ahead: SignedDuration) {
     let collector = start_known(Asked::default()).await;
     let Agent { _state, spool, mut courier } = joined(&collector, name, ahead).await;
     // One of now, and one that has waited in the spool; both by the host's clock.
-    let mut fleet = load::Fleet::new(name, 1, 7).unwrap();
+    let mut fleet = Fleet::new(name, 1, 7).unwrap();
     let mut ended = Vec::new();
     for age in [SignedDuration::ZERO, HOUR] {
         let at = collector.now() - age;
@@ -122,7 +122,7 @@ async fn a_clock_two_days_behind_costs_no_report() {
 
 /// What a report is answered that was made and ended then, if the agent says that it is `sent_at`.
 async fn answered(near: &Channel, made: Timestamp, sent_at: Option<Timestamp>) -> Option<String> {
-    let report = load::Fleet::new("web", 1, 7).unwrap().report(made);
+    let report = Fleet::new("web", 1, 7).unwrap().report(made);
     let mut batch = convert::submit_request(vec![Encoded::new(&report)], made);
     batch.sent_at = sent_at.and_then(|time| convert::submit_request(vec![], time).sent_at);
     let answer = IngestClient::new(near.clone()).submit(batch).await.unwrap().into_inner();

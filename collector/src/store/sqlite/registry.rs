@@ -1,6 +1,7 @@
 //! Tokens, hosts that joined, and the audit trail, in the file that holds the runs.
 
 mod audit;
+mod revocation;
 mod row;
 
 use async_trait::async_trait;
@@ -17,8 +18,8 @@ use super::{Sqlite, StoreError, microseconds};
 use crate::{
     identity::Address,
     registry::{
-        AuditEntry, Event, Joining, KnownAgent, KnownToken, Network, Refused, Registry, Standing,
-        is_same_join,
+        AuditEntry, Event, Joining, KnownAgent, KnownToken, Network, Refused, Registry, Revoked,
+        RevokedSubject, Revoking, Standing, is_same_join,
     },
 };
 use row::{AgentRow, StandingRow, TokenRow, json};
@@ -107,28 +108,28 @@ impl Registry for Sqlite {
         .await
     }
 
-    async fn revoke_agent(
-        &self,
-        host_id: HostId,
-        by: AuditEntry,
-    ) -> Result<Option<bool>, StoreError> {
+    async fn revoke(&self, revoking: Revoking, by: AuditEntry) -> Result<Revoked, StoreError> {
         self.commit(move |transaction| {
-            let Some((agent, _)) = find_agent(transaction, &host_id)? else { return Ok(None) };
-            if agent.revoked_at.is_some() {
-                return Ok(Some(false));
+            let Revoking { subject, undo } = &revoking;
+            let revoked = match undo {
+                false => revocation::revoke(transaction, subject, by.at)?,
+                true => revocation::restore(transaction, subject)?,
+            };
+            if revoked.changed {
+                audit::add(transaction, &by)?;
             }
-            transaction
-                .prepare_cached("UPDATE agent SET revoked_at_us = ?2 WHERE host_id = ?1")?
-                .execute(params![host_id.as_str(), microseconds(by.at)])?;
-            audit::add(transaction, &by)?;
-            Ok(Some(true))
+            Ok(revoked)
         })
         .await
     }
 
+    async fn revoked(&self) -> Result<Vec<RevokedSubject>, StoreError> {
+        self.with(|connection| revocation::all(connection)).await
+    }
+
     async fn standing(&self) -> Result<Standing, StoreError> {
         self.with(|connection| {
-            // One transaction, so that both are of one moment.
+            // One transaction, so that all are of one moment.
             let transaction = connection.transaction()?;
             let mut standing = Standing::default();
             let mut agents = transaction.prepare_cached(
@@ -138,8 +139,11 @@ impl Registry for Sqlite {
                 let (host_id, agent) = row?.read()?;
                 standing.agents.insert(host_id, agent);
             }
+            let revoked = revocation::all(&transaction)?;
+            standing.revoked = revoked.into_iter().map(|revoked| revoked.subject).collect();
             let mut tokens = transaction.prepare_cached(
-                "SELECT * FROM token WHERE role != 'agent' AND revoked_at_us IS NULL",
+                "SELECT * FROM token
+                 WHERE (role != 'agent' OR host IS NOT NULL) AND revoked_at_us IS NULL",
             )?;
             for row in tokens.query_map([], TokenRow::take)? {
                 let (token, digest) = row?.read()?;
@@ -195,6 +199,7 @@ fn insert_token(
     let KnownToken {
         id,
         role,
+        host,
         created_at,
         ends_at,
         uses,
@@ -208,8 +213,8 @@ fn insert_token(
     transaction
         .prepare_cached(
             "INSERT INTO token (token_id, sha256, role, created_at_us, ends_at_us, uses, used,
-                                revoked_at_us, labels, replace_host, network, note)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                                revoked_at_us, labels, replace_host, network, note, host)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             id.as_str(),
@@ -224,6 +229,7 @@ fn insert_token(
             replace_host.as_ref().map(HostId::as_str),
             network.as_ref().map(Network::to_string),
             note,
+            host.as_ref().map(HostId::as_str),
         ])?;
     Ok(())
 }
@@ -257,13 +263,15 @@ fn join(
     if token.used >= token.uses {
         return Ok(Err(Refused::UsedUp(token.uses)));
     }
-    if let Some((agent, _)) = &known
-        && token.replace_host.is_none()
-    {
-        return Ok(Err(match agent.revoked_at {
-            Some(_) => Refused::RevokedHost(host_id.clone()),
-            None => Refused::KnownHost(host_id.clone()),
-        }));
+    if token.replace_host.is_none() {
+        match &known {
+            Some((KnownAgent { revoked_at: None, .. }, _)) => {
+                return Ok(Err(Refused::KnownHost(host_id.clone())));
+            }
+            // It may never have joined, and have been revoked for certificates of others.
+            None if !revocation::is_revoked(transaction, Role::Agent, host_id)? => {}
+            Some(_) | None => return Ok(Err(Refused::RevokedHost(host_id.clone()))),
+        }
     }
     let agent = KnownAgent {
         host_id: host_id.clone(),
@@ -291,7 +299,7 @@ fn may_be_used(
     address: Address,
     now: Timestamp,
 ) -> Result<(), Refused> {
-    if token.role != Role::Agent {
+    if !token.is_to_join() {
         return Err(Refused::NotToJoin);
     }
     if token.revoked_at.is_some() {
