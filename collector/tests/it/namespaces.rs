@@ -69,7 +69,11 @@ impl Drop for Network {
 
 fn ip(words: &[&str]) -> Result<(), String> {
     let done = run(Command::new("ip").args(words));
-    if done.code == 0 { Ok(()) } else { Err(format!("ip {}: {}", words.join(" "), done.stderr)) }
+    if done.code == 0 {
+        Ok(())
+    } else {
+        Err(format!("ip {}: {}", words.join(" "), done.stderr.trim()))
+    }
 }
 
 /// A collector in its namespace, with a state folder of its own.

@@ -115,10 +115,10 @@ fn a_run_goes_on_while_another_process_renews_and_delivers_under_the_new_certifi
 
 #[test]
 fn a_certificate_that_becomes_due_during_a_run_is_renewed_after_it_and_before_its_report() {
-    // It is due at half of a minute's life, give or take a tenth, so 12 to 18 seconds from now.
-    let fleet = joined("web-1", SignedDuration::from_secs(15), SignedDuration::from_secs(45));
+    // It is due at half of a minute's life, give or take a tenth, so 17 to 23 seconds from now.
+    let fleet = joined("web-1", SignedDuration::from_secs(10), SignedDuration::from_secs(50));
     let old = kept(&fleet, "web-1");
-    let rounds = ["--rounds", "20"];
+    let rounds = ["--rounds", "26"];
     let words = [&SECONDS[..], &rounds].concat();
     let url = fleet.serving.url.clone();
     let mut daemon = Daemon::start(command(&agent()), &fleet.state("web-1"), &url, &words);
@@ -131,7 +131,7 @@ fn a_certificate_that_becomes_due_during_a_run_is_renewed_after_it_and_before_it
     daemon.says(": stored by the collector at https://");
     assert!(daemon.end().0.success());
     assert_ne!(kept(&fleet, "web-1").certificate, old.certificate);
-    let ended_at = one_whole_run(&fleet, 20);
+    let ended_at = one_whole_run(&fleet, 26);
     assert!(renewed_at(&fleet, "web-1") > ended_at, "nothing is sent while a run goes on");
     let (_, log) = fleet.serving.stop(Signal::TERM);
     assert!(log.join("\n").contains("agent web-1 has a new certificate"), "{log:?}");
