@@ -3,6 +3,7 @@
 use fleetmark_agent::{
     args::AccessArgs,
     delivery::{self, Access, AccessError, Connection, DeliveryError},
+    memory,
 };
 use fleetmark_proto::{
     control::{AuditEntry, Created, KnownAgent, KnownToken, NewToken},
@@ -87,6 +88,9 @@ impl Remote {
     ///
     /// If it cannot be reached or believed, or what it is to be shown cannot be read.
     pub async fn connect(url: &Url, access: &AccessArgs) -> Result<Self, RemoteError> {
+        if access.name_a_secret() {
+            memory::keep_private();
+        }
         let access = Access::read(access)?;
         Ok(Self { connection: delivery::connect(url, &access).await? })
     }

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use fleetmark_agent::{args::GlobalArgs, clock::Clock, command::Stopped, memory};
-use fleetmark_proto::shell::{Exit, one_line};
+use fleetmark_proto::shell::{Exit, one_line, output::Masked};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::sleep,
@@ -32,6 +32,8 @@ struct Terms {
 }
 
 pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<Exit, Stopped> {
+    // Before there is a key in it; and tokens come with calls in any case.
+    memory::keep_private();
     let terms = Terms::new(&arguments, &global.state_dir)?;
     if terms.tls.is_none() {
         for address in &arguments.listen {
@@ -41,6 +43,7 @@ pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<E
     }
     // Who reads the log, or the disk that it is on, may be slow; agents do not wait for that.
     let (log, _written_to_the_end) = tracing_appender::non_blocking(io::stderr());
+    let log = move || Masked(log.clone());
     tracing_subscriber::fmt().with_writer(log).with_ansi(false).with_target(false).init();
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
@@ -128,9 +131,6 @@ impl Terms {
             network: !asks_who && arguments.insecure,
         };
         let authority = folder.as_deref().map(Authority::load).transpose()?.map(Arc::new);
-        if asks_who {
-            memory::keep_private();
-        }
         let files = TlsFiles { authority: folder, server, others };
         let tls = match asks_who && !arguments.insecure {
             true => Some(Arc::new(Tls::open(files, clock.clone())?)),

@@ -56,13 +56,13 @@ enum InitError {
 }
 
 pub(crate) fn init(arguments: InitArgs, global: &GlobalArgs) -> Result<Exit, Stopped> {
+    memory::keep_private();
     let folder = authority_folder(&global.state_dir);
     if Authority::is_in(&folder) {
         return Err(AuthorityError::Exists(folder).into());
     }
     let plan = Plan::new(arguments, global).map_err(|error| Stopped::usage(&error))?;
     let settings = plan.settings().map_err(|error| Stopped::usage(&error))?;
-    memory::keep_private();
     let authority = Authority::make(&plan.names, Timestamp::now())?;
     // The authority is what makes it count, so it comes last.
     write(&plan.path, &settings)?;

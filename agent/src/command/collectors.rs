@@ -49,8 +49,12 @@ impl Collectors {
     pub(super) fn of(arguments: &CollectorArgs, state_dir: &Path) -> Result<Self, Stopped> {
         let CollectorArgs { collector, access: named } = arguments;
         let usage = |error: &(dyn std::error::Error + 'static)| Stopped::usage(error);
-        let given = Access::read(named).map_err(|error| usage(&error))?;
         let folder = Folder::of(state_dir);
+        // Before a key or a token is read. The measuring child has neither, and begins anew with its own memory.
+        if named.name_a_secret() || folder.is_there() {
+            memory::keep_private();
+        }
+        let given = Access::read(named).map_err(|error| usage(&error))?;
         let kept = folder.read()?;
         let membership = match &named.tls_cert {
             Some(_) => of_certificate(&given).map_err(|error| usage(&error))?,
@@ -60,9 +64,6 @@ impl Collectors {
             ([], Some(kept)) => vec![kept.endpoint.clone()],
             (named, _) => named.to_vec(),
         };
-        if kept.is_some() || named.tls_key.is_some() {
-            memory::keep_out_of_core_dumps();
-        }
         let keyring =
             Keyring::new(named.clone(), kept.map(|kept| (folder, kept)), Clock::of_host());
         let access = keyring.access()?;

@@ -89,6 +89,12 @@ impl Folder {
         self.path.join("credentials.json")
     }
 
+    /// Whether there may be something to read.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        !matches!(self.path.try_exists(), Ok(false))
+    }
+
     /// What is kept; `None` if this host never joined.
     ///
     /// # Errors

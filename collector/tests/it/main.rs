@@ -28,6 +28,7 @@ mod quotas;
 mod reading;
 mod readme;
 mod retention;
+mod secrets;
 mod silence;
 mod spool;
 mod support;

@@ -1,11 +1,11 @@
 //! Parsers of what is typed after flags. Each complaint is one line.
 
-use std::time::Duration;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use jiff::{Span, SpanRelativeTo, Timestamp};
 use url::{Host, Url};
 
-use crate::{convert, limits, plan::Amount};
+use crate::{convert, limits, plan::Amount, token};
 
 /// A duration such as `10ms`, `30s`, `6h` or `30d`; more than nothing, at most ten years.
 ///
@@ -83,6 +83,20 @@ pub fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
     convert::check_label(key, value).map_err(|invalid| invalid.reason)?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// The path of a file that a token is in. A token itself is none, however often it is typed there.
+///
+/// # Errors
+///
+/// If it is a token. A file with such a name can still be told by its path, `./NAME`.
+pub fn token_file(path: OsString) -> Result<PathBuf, &'static str> {
+    if token::is_like_one(&path.to_string_lossy()) {
+        return Err(
+            "this is a token, not a file; write it to a file that only you can read, and name that",
+        );
+    }
+    Ok(path.into())
 }
 
 /// The address of a collector: `https://HOST[:PORT]`, `http://HOST[:PORT]`, or `unix:PATH` of a socket on this host; without a
@@ -218,6 +232,13 @@ mod tests {
         for wrong in ["rack", "=7", "a b=c", "a=\u{7}"] {
             assert!(label(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn files_of_tokens() {
+        assert_eq!(token_file("./fmj1_abc".into()), Ok("./fmj1_abc".into()));
+        assert_eq!(token_file("-".into()), Ok("-".into()));
+        assert!(token_file("fmb1_abc".into()).unwrap_err().contains("a token, not a file"));
     }
 
     #[test]
