@@ -162,14 +162,6 @@ pub struct AccessArgs {
     pub insecure: bool,
 }
 
-impl AccessArgs {
-    /// Whether a file is among these that is a secret.
-    #[must_use]
-    pub fn name_a_secret(&self) -> bool {
-        self.tls_key.is_some() || self.bearer_token_file.is_some()
-    }
-}
-
 /// What the spool may hold, its quarantine included.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct SpoolBoundsArgs {

@@ -2,8 +2,8 @@
 
 use fleetmark_agent::{
     args::AccessArgs,
+    command::take_care_of,
     delivery::{self, Access, AccessError, Connection, DeliveryError},
-    memory,
 };
 use fleetmark_proto::{
     control::{AuditEntry, Created, KnownAgent, KnownToken, NewToken},
@@ -88,9 +88,7 @@ impl Remote {
     ///
     /// If it cannot be reached or believed, or what it is to be shown cannot be read.
     pub async fn connect(url: &Url, access: &AccessArgs) -> Result<Self, RemoteError> {
-        if access.name_a_secret() {
-            memory::keep_private();
-        }
+        take_care_of(access);
         let access = Access::read(access)?;
         Ok(Self { connection: delivery::connect(url, &access).await? })
     }

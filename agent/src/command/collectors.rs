@@ -5,7 +5,7 @@ use std::path::Path;
 use fleetmark_proto::{host::HostIdSource, id::HostId, limits, role::Role};
 use url::Url;
 
-use super::Stopped;
+use super::{Stopped, take_care_of};
 use crate::{
     args::{CollectorArgs, MeasureArgs},
     clock::Clock,
@@ -51,7 +51,8 @@ impl Collectors {
         let usage = |error: &(dyn std::error::Error + 'static)| Stopped::usage(error);
         let folder = Folder::of(state_dir);
         // Before a key or a token is read. The measuring child has neither, and begins anew with its own memory.
-        if named.name_a_secret() || folder.is_there() {
+        take_care_of(named);
+        if folder.is_there() {
             memory::keep_private();
         }
         let given = Access::read(named).map_err(|error| usage(&error))?;
