@@ -274,6 +274,42 @@ fn whoever_has_a_key_or_a_token_keeps_its_memory_to_itself() {
 }
 
 #[test]
+fn keys_and_tokens_that_everybody_can_read_are_told_or_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let state = place.path().to_str().unwrap();
+    let [_, bearer] = tokens(1);
+    let file = place.path().join("bearer");
+    write(&file, &bearer);
+    let nobody = ["--server", "http://127.0.0.1:9", "--state-dir", state, "--bearer-token-file"];
+    let read = run(command(&collector()).arg("report").args(nobody).arg(&file));
+    assert!(read.warnings.contains("everybody on this host can read"), "{read:?}");
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+    let read = run(command(&collector()).arg("report").args(nobody).arg(&file));
+    assert_eq!((read.code, read.warnings.as_str()), (1, ""), "{read:?}");
+
+    let in_state =
+        |words: &[&str]| run(command(&collector()).args(words).args(["--state-dir", state]));
+    let init = in_state(&["init", "--name", "localhost"]);
+    assert_eq!(init.code, 0, "{init:?}");
+    for key in ["ca.key", "server.key"] {
+        let key = place.path().join("collector/authority").join(key);
+        fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+        for words in [&["serve"][..], &["token", "create"]] {
+            let done = in_state(words);
+            assert_eq!(done.code, 1, "{done:?}");
+            assert!(done.stderr.contains("can be read or changed by everybody"), "{done:?}");
+        }
+        fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    }
+    let agents = place.path().join("agent");
+    fs::create_dir(&agents).unwrap();
+    fs::set_permissions(&agents, Permissions::from_mode(0o755)).unwrap();
+    let list = run(command(&agent()).args(["spool", "list", "--state-dir", state]));
+    assert_eq!(list.code, 0, "{list:?}");
+    assert_eq!(fs::metadata(&agents).unwrap().mode() & 0o777, 0o700);
+}
+
+#[test]
 fn an_ordinary_user_measures_as_much_when_its_memory_is_private() {
     let Some(ordinary) = Ordinary::new() else { return };
     let facts = |words: &[&str]| {

@@ -137,6 +137,13 @@ pub fn collector_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// The path of the socket that a `unix:` URL leads to. What a URL cannot have in it stands there as `%20` does for a space.
+#[must_use]
+pub fn socket_path(url: &Url) -> Option<PathBuf> {
+    let path = (url.scheme() == "unix").then(|| url.path())?;
+    Url::parse(&format!("file://{path}")).ok()?.to_file_path().ok()
+}
+
 /// What [`collector_url`] reads as this URL: with its port, which a URL leaves out where it is its scheme's own.
 #[must_use]
 pub fn collector_text(url: &Url) -> String {
@@ -288,6 +295,19 @@ mod tests {
             assert_eq!(collector_text(&url), written);
             assert_eq!(collector_url(written), Ok(url));
         }
+    }
+
+    #[test]
+    fn paths_of_sockets() {
+        let path = |text| socket_path(&collector_url(text).unwrap());
+        for (typed, means) in [
+            ("unix:/run/fleetmark.sock", "/run/fleetmark.sock"),
+            ("unix:/run/a%20b/ä.sock", "/run/a b/ä.sock"),
+            ("unix:/100%25", "/100%"),
+        ] {
+            assert_eq!(path(typed), Some(means.into()), "{typed}");
+        }
+        assert_eq!(path("http://127.0.0.1"), None);
     }
 
     #[test]
