@@ -73,7 +73,7 @@ pub async fn stay(
 ) -> Result<(), DaemonError> {
     let mut signals = Signals::new()?;
     let mut watchdog = Watchdog::new();
-    let mut planner = Planner::new(settings, spool)?;
+    let mut planner = Planner::new(settings, spool, courier.turned_away())?;
     let wake = Notify::new();
     notify::ready();
     tell("watching this host; SIGTERM ends it");

@@ -2,7 +2,7 @@
 
 mod counter;
 
-use fleetmark_agent::{args::GlobalArgs, command::Stopped};
+use fleetmark_agent::{args::GlobalArgs, command::Stopped, memory};
 use fleetmark_proto::{
     control::{Event, Revoked, Revoking},
     role::{Role, Subject},
@@ -101,6 +101,7 @@ pub(crate) async fn say_pruned(
 }
 
 async fn create_token(arguments: TokenCreateArgs, global: &GlobalArgs) -> Result<Exit, Stopped> {
+    memory::keep_private();
     let asked = arguments.asked().map_err(|invalid| Stopped::usage(&invalid))?;
     let TokenCreateArgs { source: to, endpoint, output, .. } = arguments;
     let is_to_join = asked.is_to_join();

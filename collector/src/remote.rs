@@ -2,6 +2,7 @@
 
 use fleetmark_agent::{
     args::AccessArgs,
+    command::take_care_of,
     delivery::{self, Access, AccessError, Connection, DeliveryError},
 };
 use fleetmark_proto::{
@@ -88,6 +89,7 @@ impl Remote {
     ///
     /// If it cannot be reached or believed, or what it is to be shown cannot be read.
     pub async fn connect(url: &Url, access: &AccessArgs) -> Result<Self, RemoteError> {
+        take_care_of(access);
         let access = Access::read(access)?;
         Ok(Self { connection: delivery::connect(url, &access).await? })
     }

@@ -68,7 +68,7 @@ pub enum Mode {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is no such file.
-    #[error("there is no store at {}; run `fleetmark-collector local` or `serve` first, or choose another with --store", .0.display())]
+    #[error("there is no store at {}; run `fleetmark-collector serve` or `local` first, or choose another with --store", .0.display())]
     Missing(PathBuf),
     /// The file is something else.
     #[error("{} is not a fleetmark store; choose another with --store", .0.display())]

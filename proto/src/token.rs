@@ -9,7 +9,7 @@
 //! payload, so that a mistyped token is found before anybody is asked. The payload of a joining token is the secret, the pin (both
 //! 32 bytes) and the endpoint; that of the other is the secret. Another form gets another number in its prefix.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, Serializer};
@@ -162,6 +162,47 @@ impl Serialize for TokenId {
     }
 }
 
+/// The text with all that begins like a token cut down to that beginning, as `fmj1_…`: tokens are typed and written where they do
+/// not belong, and what repeats that to a person or to a log must not hand them on.
+#[must_use]
+pub fn masked(text: &str) -> Cow<'_, str> {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, beginning, behind)) = first_beginning(rest) {
+        shown.push_str(before);
+        shown.push_str(beginning);
+        shown.push('…');
+        rest = behind;
+    }
+    match shown.is_empty() {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(shown + rest),
+    }
+}
+
+/// Whether this is a token by its first letters, whatever follows them.
+#[must_use]
+pub fn is_like_one(text: &str) -> bool {
+    first_beginning(text.trim()).is_some_and(|(before, ..)| before.is_empty())
+}
+
+/// The first place where something begins like a token and goes on: what is before it, its beginning, and what is behind it.
+fn first_beginning(text: &str) -> Option<(&str, &str, &str)> {
+    text.match_indices("fm").find_map(|(at, _)| {
+        let (before, from) = text.split_at(at);
+        let number = from.strip_prefix(&JOIN[..3]).or_else(|| from.strip_prefix(&BEARER[..3]))?;
+        let secret = number.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix('_')?;
+        let behind = secret.trim_start_matches(is_of_a_token);
+        let beginning = &from[..from.len() - secret.len()];
+        (behind.len() < secret.len()).then_some((before, beginning, behind))
+    })
+}
+
+/// Whether a token can have this character; `=` and `%` come of other ways to write one.
+fn is_of_a_token(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+' | '/' | '=' | '%')
+}
+
 fn checksum(prefix: &str, payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let mut all = Zeroizing::new(prefix.as_bytes().to_vec());
     all.extend_from_slice(payload);
@@ -269,6 +310,21 @@ mod tests {
     }
 
     #[test]
+    fn what_begins_like_a_token_is_cut_down_to_its_beginning() {
+        let bearer = BearerToken { secret: Secret::from_slice(&[9; 32]).unwrap() };
+        let (join, bearer) = (token().expose(), bearer.expose());
+        let line = format!("cannot read '{}': --to={}, fmj27_abc/d", *join, *bearer);
+        assert_eq!(masked(&line), "cannot read 'fmj1_…': --to=fmb1_…, fmj27_…");
+        assert_eq!(masked(&format!("{}\n{}", *join, *join)), "fmj1_…\nfmj1_…");
+        assert_eq!(masked("confmfmj_x, fm"), "confmfmj_…, fm");
+        for harmless in ["", "one begins with fmj1_", "fmj1_…", "fmk1_abc", "fmj1-abc", "fmjs_x"]
+        {
+            assert!(matches!(masked(harmless), Cow::Borrowed(_)), "{harmless}");
+        }
+        assert!(is_like_one(&join) && is_like_one(" fmb2_x\n") && !is_like_one("./fmb2_x"));
+    }
+
+    #[test]
     fn a_token_is_known_by_its_digest() {
         let id = TokenId::of(&token().secret);
         assert_eq!(id.as_str().parse::<TokenId>().unwrap(), id);
@@ -280,6 +336,13 @@ mod tests {
         fn no_text_is_too_much(text in ".*") {
             let _ = text.parse::<JoinToken>();
             let _ = text.parse::<BearerToken>();
+        }
+
+        #[test]
+        fn no_text_hides_a_token(before in ".*", after in ".*") {
+            let token = token().expose();
+            let line = format!("{before}{}{after}", *token);
+            prop_assert!(!masked(&line).contains(&token[5..]));
         }
     }
 }

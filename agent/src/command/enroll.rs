@@ -45,7 +45,11 @@ pub(super) fn enroll(arguments: &EnrollArgs, state_dir: &Path) -> Result<Exit, S
     let token = token(arguments).map_err(usage)?;
     let folder = Folder::of(state_dir);
     let before = match folder.read() {
-        Err(CredentialsError::Damaged { .. }) if arguments.force => None,
+        Err(CredentialsError::Damaged { .. } | CredentialsError::Open { .. })
+            if arguments.force =>
+        {
+            None
+        }
         before => before?,
     };
     if let Some(Credentials { endpoint, membership, .. }) = &before

@@ -21,7 +21,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::{Credentials, Key, KeyError, Membership};
-use crate::certificate;
+use crate::{certificate, private};
 
 const SCHEMA: &str = "fleetmark.credentials/1";
 /// More than any credentials take, so that their bytes are written into one place and overwritten there.
@@ -45,6 +45,16 @@ pub enum CredentialsError {
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// Others can read the key.
+    #[error(
+        "everybody on this host can read or change {path}, and so pass for it; if nobody has, `chmod 600 {path}` ends that, \
+         otherwise join again with `fleetmark-agent enroll --force`",
+        path = .path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
     },
     /// What is kept is no credentials.
     #[error(
@@ -99,6 +109,12 @@ impl Folder {
         self.path.join("joining.json")
     }
 
+    /// Whether there may be something to read.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        !matches!(self.path.try_exists(), Ok(false))
+    }
+
     /// What is kept; `None` if this host never joined.
     ///
     /// # Errors
@@ -114,6 +130,9 @@ impl Folder {
             }
             Err(source) => return Err(CredentialsError::Unreadable { path, source }),
         };
+        if private::is_open_to_all(&path) {
+            return Err(CredentialsError::Open { path });
+        }
         decode(&bytes).map(Some).ok_or(CredentialsError::Damaged { path })
     }
 
@@ -164,7 +183,7 @@ impl Folder {
     /// Makes the folder where it is missing, and keeps other writers out.
     fn lock(&self) -> io::Result<File> {
         let above = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(above)?;
+        private::folder(above)?;
         match DirBuilder::new().mode(0o700).create(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -350,5 +369,17 @@ mod tests {
             assert!(error.to_string().contains("enroll --force"), "{error}");
             assert!(!error.to_string().contains(&mine[40..60]), "{error}");
         }
+    }
+
+    #[test]
+    fn what_everybody_can_read_is_not_used() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = Folder::of(state.path());
+        folder.write(&credentials("web-1")).unwrap();
+        fs::set_permissions(folder.file(), Permissions::from_mode(0o644)).unwrap();
+        let error = folder.read().unwrap_err();
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+        fs::set_permissions(folder.file(), Permissions::from_mode(0o640)).unwrap();
+        assert!(folder.read().unwrap().is_some());
     }
 }

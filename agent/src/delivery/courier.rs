@@ -34,6 +34,7 @@ use super::{
     line::{Dialer, Line},
     pace::Pace,
     policy::{self, Next},
+    turned_away::TurnedAway,
 };
 use renewing::Refusal;
 
@@ -65,6 +66,7 @@ pub struct Courier {
     /// others have had theirs.
     deferred: HashSet<ReportId>,
     herald: Herald,
+    turned_away: TurnedAway,
 }
 
 /// What a flush came to.
@@ -133,7 +135,14 @@ impl Courier {
             queue: VecDeque::new(),
             deferred: HashSet::new(),
             herald: Herald::new(outlet),
+            turned_away: TurnedAway::default(),
         }
+    }
+
+    /// Whether the collector takes reports of this host at all, as far as it was heard.
+    #[must_use]
+    pub fn turned_away(&self) -> TurnedAway {
+        self.turned_away.clone()
     }
 
     /// The same with what the collectors are believed by and shown.
@@ -346,6 +355,7 @@ impl Courier {
         let SubmitResponse { answers } = line.submit(batch, patience).await?;
         let url = line.url().clone();
         self.keyring.accepted();
+        self.turned_away.accepted();
         Ok((url, answers))
     }
 
@@ -396,6 +406,7 @@ impl Courier {
     }
 
     fn failed(&mut self, error: DeliveryError, count: usize) -> Step {
+        self.turned_away.failed(&error);
         let (code, asked) = error.code();
         let next = policy::policy(code, asked, count, self.refusals);
         self.refusals = policy::refusals(code, asked, self.refusals);

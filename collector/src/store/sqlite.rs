@@ -1,7 +1,9 @@
 //! Runs in a file of SQLite's: written ahead to a log that is on the disk before a commit returns.
 
 use std::{
+    fs::OpenOptions,
     ops::ControlFlow,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -69,6 +71,9 @@ impl Sqlite {
         };
         if company == Company::Others && mode != Mode::Read && !has_room(&path) {
             return Err(StoreError::Full(path));
+        }
+        if mode == Mode::Write {
+            make_private(&path);
         }
         let classify = |source| open_error(&path, source);
         let mut connection = Connection::open_with_flags(&path, flags).map_err(classify)?;
@@ -242,6 +247,12 @@ fn put_one(transaction: &Transaction<'_>, run: &NewRun) -> Result<Outcome, Store
             clocks.sent_at().map(microseconds),
         ])?;
     Ok(Outcome::Stored)
+}
+
+/// Makes the file for its owner alone, as SQLite makes those beside it with the mode of this one. Where that fails, SQLite says
+/// why it cannot have it. One that is there has the mode that its owner wants.
+fn make_private(path: &Path) {
+    let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
 }
 
 /// Whether there is room for what a store needs to be opened, or it has been opened by somebody already.

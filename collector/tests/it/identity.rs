@@ -103,6 +103,67 @@ fn init_makes_what_serve_and_token_read_and_overwrites_nothing() {
 }
 
 #[test]
+fn tokens_can_be_made_and_reports_read_before_anything_is_served() {
+    let place = Place::new();
+    assert_eq!(place.init().code, 0);
+    let token = place.collector(&["token", "create"]);
+    assert_eq!(token.code, 0, "{token:?}");
+    let report = place.collector(&["report"]);
+    assert_eq!((report.code, report.stderr.as_str()), (5, "nothing matches\n"), "{report:?}");
+    let store = place.state().join("collector").join("fleetmark.db");
+    let serving = place.serve();
+    let enrolled = place.agent(&["enroll", &place.token(&serving), "--host-id", "web-1"]);
+    assert_eq!(enrolled.code, 0, "{enrolled:?}");
+    for file in ["fleetmark.db", "fleetmark.db-wal", "fleetmark.db-shm"] {
+        assert_eq!(mode(&store.with_file_name(file)), 0o600, "{file}");
+    }
+}
+
+#[test]
+fn a_collector_whose_authority_is_gone_does_not_trust_everybody() {
+    let place = Place::new();
+    assert_eq!(place.init().code, 0);
+    let authority = place.state().join("collector").join("authority");
+    let aside = authority.with_extension("aside");
+    fs::rename(&authority, &aside).unwrap();
+    for words in [&["serve"][..], &["serve", "--listen", "127.0.0.1:0"], &["serve", "--insecure"]] {
+        let done = place.collector(words);
+        assert_eq!(done.code, 1, "{done:?}");
+        assert!(done.stderr.contains("put that folder back, or make a new one"), "{done:?}");
+        assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
+    }
+    fs::rename(&aside, &authority).unwrap();
+    place.serve().stop(Signal::TERM);
+    fs::remove_dir_all(&authority).unwrap();
+    assert_eq!(place.init().code, 0, "its settings are the same");
+    place.serve().stop(Signal::TERM);
+}
+
+#[test]
+fn init_says_what_was_in_use_and_leaves_modes_as_they_are() {
+    let place = Place::new();
+    fs::create_dir_all(place.state().join("collector")).unwrap();
+    let settings = place.state().join("fleetmark.toml");
+    fs::write(&settings, "[agent]\nrounds = 22\n").unwrap();
+    fs::set_permissions(&settings, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(place.state().join("collector"), fs::Permissions::from_mode(0o755))
+        .unwrap();
+    let old = place.0.path().join("fleetmark.db");
+    let serving = Serving::start(&format!("sqlite:{}", old.display()));
+    let address = serving.url.strip_prefix("http://").unwrap();
+    let mut init = command(&collector());
+    init.args(["init", "--name", "localhost", "--listen", address, "--state-dir"]);
+    let done = run(init.arg(place.state()).current_dir(place.0.path()));
+    assert_eq!(done.code, 0, "{done:?}");
+    let restart = format!("Somebody listens at {address} already");
+    assert!(done.stdout.contains(&restart), "{done:?}");
+    let left = format!("What was stored before stays in {}", old.display());
+    assert!(done.stdout.contains(&left), "{done:?}");
+    assert_eq!(mode(&settings), 0o600);
+    assert_eq!(mode(&place.state().join("collector")), 0o700);
+}
+
+#[test]
 fn what_cannot_be_set_up_is_told_in_a_line() {
     for (words, settings, says) in [
         (&["init", "--name", "a b"][..], "", "must be a host's name or address"),

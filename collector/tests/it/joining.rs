@@ -3,12 +3,13 @@
 use std::{
     fs,
     io::Write as _,
-    os::unix::fs::MetadataExt as _,
+    os::unix::{fs::MetadataExt as _, net::UnixDatagram},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    time::Duration,
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -149,6 +150,38 @@ fn a_host_that_was_revoked_keeps_its_reports_and_joins_again_with_leave() {
     assert_eq!(joined.code, 0, "{joined:?}");
     let flushed = fleet.agent("one", &["spool", "flush"]);
     assert!(flushed.stderr.contains("1 delivered"), "{flushed:?}");
+}
+
+#[test]
+fn a_daemon_that_was_revoked_stays_and_measures_no_more() {
+    let fleet = Fleet::new();
+    let joined = fleet.enroll("one", &fleet.token(&[]), &["--host-id", "web-1"]);
+    assert_eq!(joined.code, 0, "{joined:?}");
+    let revoked = fleet.collector(&["agent", "revoke", "web-1"]);
+    assert_eq!(revoked.code, 0, "{revoked:?}");
+    let path = fleet.folder.path().join("manager");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    let mut program = program(&agent(), &fleet.state("one"));
+    program.args(["daemon", "--every", "1s", "--max-pressure", "1", "--budget", "1h"]).args(TINY);
+    let log = fleet.folder.path().join("log");
+    let stderr = fs::File::create(&log).unwrap();
+    let mut daemon = program.env("NOTIFY_SOCKET", &path).stderr(stderr).spawn().unwrap();
+    let mut message = [0; 4096];
+    loop {
+        let length = manager.recv(&mut message).unwrap();
+        let said = String::from_utf8_lossy(&message[..length]);
+        if said.starts_with("STATUS=the collector takes no reports of this host any more") {
+            break;
+        }
+    }
+    kill_process(Pid::from_child(&daemon), Signal::TERM).unwrap();
+    assert!(daemon.wait().unwrap().success());
+    let log = fs::read_to_string(&log).unwrap();
+    let (_, after) = log.split_once("not measuring any more: ").unwrap();
+    assert!(!after.contains("measuring: "), "{log}");
+    let waiting = fleet.agent("one", &["spool", "list", "--format", "json"]).json();
+    assert!(!waiting.as_array().unwrap().is_empty(), "what was measured is kept");
 }
 
 #[test]

@@ -32,6 +32,7 @@ mod readme;
 mod renewal;
 mod retention;
 mod revocation;
+mod secrets;
 mod silence;
 mod simulated;
 mod spool;

@@ -300,6 +300,14 @@ async fn certificates_are_read_again_when_they_change() {
     log.says("the certificates have changed, and were read again").await;
     let after = shown(&collector).await;
     assert_eq!(after[0], other.server_chain()[0]);
+
+    // Another authority altogether is for a restart: hosts would know nothing of it.
+    for file in ["ca.key", "ca.pem", "server.key", "server.pem"] {
+        fs::remove_file(own.join(file)).unwrap();
+        fs::copy(path.join(file), own.join(file)).unwrap();
+    }
+    log.says("restart it to go by that one").await;
+    assert_eq!(shown(&collector).await, after);
 }
 
 /// The certificates that a collector shows.
