@@ -13,7 +13,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use fleetmark_agent::clock::Clock;
 use fleetmark_proto::{
     enrollment::{Issued, Join, Renewal},
-    id::{Digest, HostId},
+    id::Digest,
     invalid::Invalid,
     limits,
     role::{Role, Subject},
@@ -63,7 +63,8 @@ pub struct EnrollmentService {
     trail: Arc<Trail>,
     addresses: Limiter<Address>,
     fleets: Limiter<Address>,
-    hosts: Limiter<HostId>,
+    /// By their keys: whoever has one that counts no more must not use up what is the host's.
+    keys: Limiter<Digest>,
     too_often: Seldom,
 }
 
@@ -78,8 +79,8 @@ impl EnrollmentService {
     ) -> Self {
         let too_often = Seldom::default();
         let (addresses, fleets) = (Limiter::of_addresses(), Limiter::of_fleets());
-        let hosts = Limiter::of_hosts();
-        Self { authority, registry, clock, trail, addresses, fleets, hosts, too_often }
+        let keys = Limiter::of_keys();
+        Self { authority, registry, clock, trail, addresses, fleets, keys, too_often }
     }
 
     /// The service as a server takes it.
@@ -135,8 +136,8 @@ impl EnrollmentService {
         let (now, address) = (self.clock.now(), caller.address);
         self.fleets.check(&place(address)).map_err(|wait| self.too_often(&address, wait))?;
         let Renewal { certificate, request } = Renewal::from_wire(wire)?;
-        let subject = match self.proven(&certificate, &request, now) {
-            Ok(subject) => subject,
+        let (subject, key) = match self.proven(&certificate, &request, now) {
+            Ok(proven) => proven,
             Err(unproven) => {
                 self.admit(&caller)?;
                 return Err(match unproven {
@@ -148,7 +149,7 @@ impl EnrollmentService {
                 });
             }
         };
-        self.hosts.check(&subject.name).map_err(|wait| self.too_often(&subject, wait))?;
+        self.keys.check(&key).map_err(|wait| self.too_often(&subject, wait))?;
         let signed = self.authority.sign(&request, &subject, now).map_err(refused_request)?;
         let name = subject.name.clone();
         match self.registry.renew(name, signed.key, address, now, signed.ends_at).await? {
@@ -163,13 +164,13 @@ impl EnrollmentService {
         }
     }
 
-    /// Who has this certificate of ours, and by the request the key of it, and may have the next one.
+    /// Who has this certificate of ours, and by the request the key of it, and may have the next one as far as these say.
     fn proven(
         &self,
         certificate: &[u8],
         request: &[u8],
         now: Timestamp,
-    ) -> Result<Subject, Unproven> {
+    ) -> Result<(Subject, Digest), Unproven> {
         let key = self.authority.request_key(request);
         let key = key.map_err(|error| Unproven::Request(refused_request(error)))?;
         let (subject, old) = match self.authority.read_own(certificate) {
@@ -182,7 +183,7 @@ impl EnrollmentService {
             }
         };
         match refusal(&subject, &old, key, now) {
-            None => Ok(subject),
+            None => Ok((subject, key)),
             Some(refused) if old.key == key => {
                 Err(Unproven::Refused(Who::Proven(subject), refused))
             }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use fleetmark_proto::{id::HostId, limits};
+use fleetmark_proto::{id::Digest, limits};
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, DefaultClock},
@@ -42,9 +42,9 @@ impl Limiter<Address> {
     }
 }
 
-impl Limiter<HostId> {
-    /// Lets every host ask [`limits::RENEWALS`] times at once, and then once in ten minutes.
-    pub(super) fn of_hosts() -> Self {
+impl Limiter<Digest> {
+    /// Lets every key of a host ask [`limits::RENEWALS`] times at once, and then once in ten minutes.
+    pub(super) fn of_keys() -> Self {
         Self::by(DefaultClock::default(), Quota::per_hour(SIX), limits::RENEWALS)
     }
 }
