@@ -109,7 +109,11 @@ fn tokens_can_be_made_and_reports_read_before_anything_is_served() {
     let token = place.collector(&["token", "create"]);
     assert_eq!(token.code, 0, "{token:?}");
     let report = place.collector(&["report"]);
-    assert_eq!((report.code, report.stderr.as_str()), (5, "nothing matches\n"), "{report:?}");
+    assert_eq!(
+        (report.code, report.stderr.as_str()),
+        (5, "nothing matches; the store holds no runs yet\n"),
+        "{report:?}"
+    );
     let store = place.state().join("collector").join("fleetmark.db");
     let serving = place.serve();
     let enrolled = place.agent(&["enroll", &place.token(&serving), "--host-id", "web-1"]);
