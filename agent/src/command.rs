@@ -36,11 +36,8 @@ pub(crate) fn obey(cli: Cli) -> Result<Exit, Stopped> {
     let state_dir = &cli.global.state_dir;
     survive_file_size_limits()?;
     let folder = state_dir.join("agent");
-    // Whoever cannot have it so says why where it needs the folder.
-    let _ = match &cli.command {
-        Command::Run(_) | Command::Daemon(_) | Command::Enroll(_) => private::folder(&folder),
-        Command::Spool(_) | Command::Hardware(_) => private::tighten(&folder),
-    };
+    // Where there is none yet, whoever makes it does so; and whoever cannot have it so says why where it needs the folder.
+    let _ = private::tighten(&folder);
     match cli.command {
         Command::Run(arguments) => run::run(&arguments, state_dir),
         Command::Daemon(arguments) => daemon::daemon(*arguments, state_dir),

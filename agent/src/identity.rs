@@ -15,6 +15,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use uuid::{Builder, Uuid};
 
+use crate::private;
+
 /// What the hashes are keyed for, as `sd_id128_get_machine_app_specific` does: nobody learns the machine id from them,
 /// and another application gets another hash.
 mod application {
@@ -125,7 +127,7 @@ fn kept(path: &Path) -> Result<HostId, IdentityError> {
 /// Keeps a new id, unless another agent is faster.
 fn make(path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
+    private::folder(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     writeln!(file, "{}", Uuid::new_v4())?;
     file.as_file().sync_all()?;

@@ -11,6 +11,7 @@ use rustix::process::{Resource, geteuid, getrlimit};
 use crate::{
     evidence::{self, Clock, threshold},
     plan::Passes,
+    private,
 };
 
 /// Memory that one waiting thread takes, its stack's first pages and the kernel's part; seen to be under 40 KiB.
@@ -56,7 +57,7 @@ impl RunLock {
     #[must_use]
     pub fn take(state_dir: &Path) -> Self {
         let folder = state_dir.join("agent");
-        let opened = fs::create_dir_all(&folder).and_then(|()| {
+        let opened = private::folder(&folder).and_then(|()| {
             let file = folder.join("run.lock");
             OpenOptions::new().create(true).truncate(false).write(true).open(file)
         });

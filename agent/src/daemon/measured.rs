@@ -13,6 +13,8 @@ use fleetmark_proto::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::private;
+
 /// What a measurement stands for: where any of it changes, the host is measured again.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Subject {
@@ -125,7 +127,7 @@ impl Record {
 
     fn put(&self, last: &Last) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
+        private::folder(folder)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(&serde_json::to_vec(last)?)?;
         file.as_file().sync_all()?;
