@@ -127,8 +127,11 @@ pub enum Denied {
     #[error("the header `authorization` is not `Bearer` with a token: {0}")]
     NoToken(String),
     /// Its bearer token is not known.
-    #[error("this bearer token is unknown here, or was revoked")]
+    #[error("this bearer token is unknown here")]
     UnknownToken,
+    /// Somebody revoked its bearer token.
+    #[error("this bearer token was revoked")]
+    RevokedToken,
     /// Its bearer token has ended.
     #[error("this bearer token ended at {0}")]
     TokenEnded(Timestamp),

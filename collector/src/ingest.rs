@@ -20,7 +20,7 @@ use jiff::SignedDuration;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    identity::{Caller, Denied},
+    identity::{Caller, Denied, Who},
     server::Admitted,
     status::SubmitError,
     store::{Clocks, NewRun},
@@ -99,7 +99,12 @@ fn check(envelope: Envelope, caller: &Caller, clocks: Clocks) -> Result<(NewRun,
         return Err(Invalid::new("host.id", caller.refusal_of_host()));
     }
     check_times(&report, clocks)?;
-    Ok((NewRun::new(encoded, &report, clocks), report))
+    let run = NewRun::new(encoded, &report, clocks);
+    let run = match caller.who {
+        Who::Known(..) => run.proven(),
+        Who::Near | Who::Nobody => run,
+    };
+    Ok((run, report))
 }
 
 /// A report that is too old may have been forgotten as a duplicate; one of the future has a broken clock. That a host's clock is

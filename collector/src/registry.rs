@@ -95,7 +95,7 @@ pub struct Standing {
     pub agents: HashMap<HostId, AgentStanding>,
     /// Whose certificates of other authorities are refused.
     pub revoked: HashSet<Subject>,
-    /// Bearer tokens that were not revoked, by the SHA-256 of their secrets.
+    /// Bearer tokens by the SHA-256 of their secrets.
     pub bearers: HashMap<Digest, BearerStanding>,
 }
 
@@ -121,6 +121,8 @@ pub struct BearerStanding {
     pub ends_at: Timestamp,
     /// From where it may be used.
     pub network: Option<Network>,
+    /// Whether it was revoked.
+    pub is_revoked: bool,
 }
 
 /// Whether a host that joined then, and asks for the same again, asks for what it has just been given.

@@ -165,6 +165,7 @@ pub struct NewRun {
     clean: bool,
     clocks: Clocks,
     time: Timestamp,
+    proven: bool,
 }
 
 impl NewRun {
@@ -178,7 +179,14 @@ impl NewRun {
             clean: report.quality.is_clean(),
             clocks,
             time: clocks.trusted(report.ended_at),
+            proven: false,
         }
+    }
+
+    /// The same, brought by somebody who has proved to be its host.
+    #[must_use]
+    pub fn proven(self) -> Self {
+        Self { proven: true, ..self }
     }
 
     /// Whose run it is.

@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use fleetmark_proto::{control::NewToken, secret::Secret};
+use fleetmark_proto::{control::NewToken, convert::Encoded, secret::Secret};
 use jiff::ToSpan as _;
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::{self, Mode, StoreUrl};
+use crate::{
+    store::{self, Clocks, Mode, NewRun, StoreUrl},
+    testing,
+};
 
 /// An empty registry of every backend, with what keeps it there and how it is opened again.
 async fn registries() -> Vec<(TempDir, StoreUrl, Arc<dyn Registry>)> {
@@ -393,8 +396,39 @@ async fn the_tokens_of_an_agent_are_revoked_with_it_for_good() {
         assert_eq!(revoke_as(&*registry, "fleetmark://agent/x", true).await, done);
         let (new, _) = create(&*registry, of("x")).await;
         let bearers = registry.standing().await.unwrap().bearers;
-        let counts = [gone, other, new].map(|token| bearers.contains_key(&token));
-        assert_eq!(counts, [false, true, true]);
+        let revoked = [gone, other, new].map(|token| bearers[&token].is_revoked);
+        assert_eq!(revoked, [true, false, false]);
+    }
+}
+
+#[tokio::test]
+async fn who_is_known_by_other_means_is_replaced_with_leave_only() {
+    for (_folder, url, registry) in registries().await {
+        let store = store::open(&url, Mode::Change).await.unwrap();
+        let run = |host| {
+            let report = testing::report(host, &[1]);
+            NewRun::new(Encoded::new(&report), &report, Clocks::new(report.ended_at, None))
+        };
+        let runs = [run("by-certificate").proven(), run("by-place")].map(Arc::new);
+        store.put(runs.into()).await.unwrap();
+        let of = NewToken { host: Some(host("by-token")), ..asked(0) };
+        let (bearer, _) = create(&*registry, of).await;
+
+        let (fine, _) = create(&*registry, asked(9)).await;
+        for known in ["by-certificate", "by-token"] {
+            let refused = join(&*registry, joining(fine, known)).await;
+            assert_eq!(refused, Err(Refused::KnownHost(host(known))));
+        }
+        join(&*registry, joining(fine, "by-place")).await.unwrap();
+        assert_eq!(last(&*registry).await.event, Event::Enrolled, "nobody had proved to be it");
+        for known in ["by-certificate", "by-token"] {
+            let leave = NewToken { replace_host: Some(host(known)), ..asked(1) };
+            let (leave, _) = create(&*registry, leave).await;
+            join(&*registry, joining(leave, known)).await.unwrap();
+            assert_eq!(last(&*registry).await.event, Event::Replaced, "{known}");
+        }
+        let bearers = registry.standing().await.unwrap().bearers;
+        assert!(bearers[&bearer].is_revoked, "another has taken its place");
     }
 }
 
@@ -463,6 +497,7 @@ async fn standing_is_what_decides_of_calls() {
             host,
             ends_at: known.ends_at,
             network,
+            is_revoked: false,
         };
         let reads = bearer(known.id, Role::Reader, None, network);
         let speaks = bearer(agents_known.id, Role::Agent, Some(host("web-3")), None);

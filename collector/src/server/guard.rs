@@ -179,6 +179,9 @@ impl Policy {
         };
         let subject = Subject { role: found.role, name };
         let refused = |denied| Err(Refusal { who: Some(subject.clone()), denied });
+        if found.is_revoked {
+            return refused(Denied::RevokedToken);
+        }
         if self.clock.now() > found.ends_at {
             return refused(Denied::TokenEnded(found.ends_at));
         }
@@ -229,12 +232,15 @@ impl Policy {
             Credential::Certificate(shown) => return self.check_certificate(subject, shown),
             Credential::Token(id) => id,
         };
-        let ends_at = self.look(|standing| {
+        let found = self.look(|standing| {
             let mut bearers = standing.bearers.values();
-            bearers.find(|found| found.id == *id).map(|found| found.ends_at)
+            bearers.find(|found| found.id == *id).map(|found| (found.is_revoked, found.ends_at))
         })?;
-        match ends_at {
-            Some(ends_at) if self.clock.now() > ends_at => Err(Denied::TokenEnded(ends_at)),
+        match found {
+            Some((true, _)) => Err(Denied::RevokedToken),
+            Some((false, ends_at)) if self.clock.now() > ends_at => {
+                Err(Denied::TokenEnded(ends_at))
+            }
             Some(_) => Ok(()),
             None => Err(Denied::UnknownToken),
         }
@@ -256,6 +262,7 @@ impl Policy {
             Denied::NoCredentials => &self.said.without,
             Denied::NoToken(_)
             | Denied::UnknownToken
+            | Denied::RevokedToken
             | Denied::TokenEnded(_)
             | Denied::OtherNetwork(_) => &self.said.token,
             Denied::Nobody(_) | Denied::NotYet(_) | Denied::Ended(_) | Denied::EndedOfOther(_) => {

@@ -210,7 +210,7 @@ fn each_run(
 }
 
 fn put_one(transaction: &Transaction<'_>, run: &NewRun) -> Result<Outcome, StoreError> {
-    let NewRun { encoded, host, profile, clean, clocks, time } = run;
+    let NewRun { encoded, host, profile, clean, clocks, time, proven } = run;
     let id = encoded.id.as_bytes().as_slice();
     let known: Option<Vec<u8>> = transaction
         .prepare_cached("SELECT sha256 FROM receipt WHERE report_id = ?1")?
@@ -233,8 +233,8 @@ fn put_one(transaction: &Transaction<'_>, run: &NewRun) -> Result<Outcome, Store
     transaction
         .prepare_cached(
             "INSERT INTO run (report_id, report, host_id, profile_id, clean, time_us, received_at_us,
-                              sent_at_us)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                              sent_at_us, proven)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             id,
@@ -245,6 +245,7 @@ fn put_one(transaction: &Transaction<'_>, run: &NewRun) -> Result<Outcome, Store
             microseconds(*time),
             received_at_us,
             clocks.sent_at().map(microseconds),
+            proven,
         ])?;
     Ok(Outcome::Stored)
 }

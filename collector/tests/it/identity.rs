@@ -305,7 +305,7 @@ fn an_agent_behind_a_proxy_that_ends_tls_reports_by_a_token_for_its_host_alone()
     let told = place.collector(&["agent", "revoke", "web-1", "--server", &server]);
     assert_eq!((told.code, told.stdout.as_str()), (0, "host web-1 was revoked before\n"));
     let revoked = run("web-1", &token);
-    assert!(revoked.stderr.contains("unknown here, or was revoked"), "{revoked:?}");
+    assert!(revoked.stderr.contains("this bearer token was revoked"), "{revoked:?}");
 }
 
 #[test]

@@ -196,7 +196,7 @@ async fn readers_and_operators_have_tokens() {
 
         collector.revoke_bearer(&token).await;
         becomes(&channel, Some(&bearer), "/fleetmark.v1.Query/Runs", Said::Unknown).await;
-        is_nobody(&channel, Some(&bearer), "is unknown here, or was revoked").await;
+        is_nobody(&channel, Some(&bearer), "was revoked").await;
 
         let token = collector.bearer(role, HOUR).await;
         let bearer = header(&token);
@@ -212,7 +212,7 @@ async fn what_is_no_token_of_this_collectors_is_told() {
     let collector = start_known(Asked::default()).await;
     let channel = collector.dial(None).await;
     let unknown = BearerToken { secret: fleetmark_proto::secret::Secret::new().unwrap() };
-    is_nobody(&channel, Some(&header(&unknown)), "is unknown here, or was revoked").await;
+    is_nobody(&channel, Some(&header(&unknown)), "is unknown here").await;
     let token = header(&unknown);
     for (wrong, says) in [
         (&token[..token.len() - 1], "mistyped or cut off"),
@@ -337,13 +337,13 @@ async fn agents_have_tokens_where_a_proxy_ends_tls() {
 
     collector.revoke_bearer(&token).await;
     becomes(&channel, Some(&bearer), submit, Said::Unknown).await;
-    is_nobody(&channel, Some(&bearer), "is unknown here, or was revoked").await;
+    is_nobody(&channel, Some(&bearer), "was revoked").await;
 
     let bearer = header(&collector.agents_bearer("a", HOUR).await);
     becomes(&channel, Some(&bearer), submit, Said::Passed).await;
     collector.revoke_agent("a").await;
     becomes(&channel, Some(&bearer), submit, Said::Unknown).await;
-    is_nobody(&channel, Some(&bearer), "is unknown here, or was revoked").await;
+    is_nobody(&channel, Some(&bearer), "was revoked").await;
 
     let bearer = header(&collector.agents_bearer("a", HOUR).await);
     becomes(&channel, Some(&bearer), submit, Said::Passed).await;

@@ -143,7 +143,7 @@ impl Registry for Sqlite {
             standing.revoked = revoked.into_iter().map(|revoked| revoked.subject).collect();
             let mut tokens = transaction.prepare_cached(
                 "SELECT * FROM token
-                 WHERE (role != 'agent' OR host IS NOT NULL) AND revoked_at_us IS NULL",
+                 WHERE role != 'agent' OR host IS NOT NULL",
             )?;
             for row in tokens.query_map([], TokenRow::take)? {
                 let (token, digest) = row?.read()?;
@@ -263,14 +263,16 @@ fn join(
     if token.used >= token.uses {
         return Ok(Err(Refused::UsedUp(token.uses)));
     }
+    // It may never have joined, and be known, or have been revoked, by certificates of others or by tokens.
+    let is_known = known.is_some() || has_proven(transaction, host_id)?;
     if token.replace_host.is_none() {
-        match &known {
-            Some((KnownAgent { revoked_at: None, .. }, _)) => {
-                return Ok(Err(Refused::KnownHost(host_id.clone())));
-            }
-            // It may never have joined, and have been revoked for certificates of others.
-            None if !revocation::is_revoked(transaction, Role::Agent, host_id)? => {}
-            Some(_) | None => return Ok(Err(Refused::RevokedHost(host_id.clone()))),
+        if known.as_ref().is_some_and(|(agent, _)| agent.revoked_at.is_some())
+            || revocation::is_revoked(transaction, Role::Agent, host_id)?
+        {
+            return Ok(Err(Refused::RevokedHost(host_id.clone())));
+        }
+        if is_known {
+            return Ok(Err(Refused::KnownHost(host_id.clone())));
         }
     }
     let agent = KnownAgent {
@@ -288,8 +290,22 @@ fn join(
     transaction
         .prepare_cached("UPDATE token SET used = used + 1 WHERE token_id = ?1")?
         .execute([agent.token_id.as_str()])?;
-    let event = if known.is_some() { Event::Replaced } else { Event::Enrolled };
+    transaction
+        .prepare_cached(
+            "UPDATE token SET revoked_at_us = ?2 WHERE host = ?1 AND revoked_at_us IS NULL",
+        )?
+        .execute(params![host_id.as_str(), microseconds(*now)])?;
+    let event = if is_known { Event::Replaced } else { Event::Enrolled };
     Ok(Ok((agent, Some(event))))
+}
+
+/// Whether somebody has proved to be this host by other means than by joining, or has a token to do so with.
+fn has_proven(transaction: &Transaction<'_>, host_id: &HostId) -> Result<bool, StoreError> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM run WHERE host_id = ?1 AND proven = 1)
+             OR EXISTS (SELECT 1 FROM token WHERE host = ?1)",
+    )?;
+    Ok(statement.query_row([host_id.as_str()], |row| row.get(0))?)
 }
 
 /// Whether this host may join with this token from there, if it is not used up.

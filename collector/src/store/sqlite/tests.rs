@@ -75,11 +75,11 @@ fn stores_of_other_versions_are_refused_and_left_alone() {
     history("INSERT INTO refinery_schema_history VALUES (99, 'future', '', '')");
     for mode in [Mode::Read, Mode::Write] {
         let error = refused(&path, mode);
-        assert!(matches!(error, StoreError::Newer { found: 99, known: 5, .. }), "{error}");
+        assert!(matches!(error, StoreError::Newer { found: 99, known: 6, .. }), "{error}");
     }
     history(
         "DELETE FROM refinery_schema_history WHERE name = 'future';
-         DELETE FROM refinery_schema_history WHERE version = 5",
+         DELETE FROM refinery_schema_history WHERE version = 6",
     );
     assert!(matches!(refused(&path, Mode::Read), StoreError::Older(_)));
 }

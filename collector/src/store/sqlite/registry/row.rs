@@ -23,8 +23,8 @@ pub(super) fn json(labels: &BTreeMap<String, String>) -> String {
 }
 
 pub(super) fn bearer_standing(token: KnownToken) -> BearerStanding {
-    let KnownToken { id, role, host, ends_at, network, .. } = token;
-    BearerStanding { id, role, host, ends_at, network }
+    let KnownToken { id, role, host, ends_at, network, revoked_at, .. } = token;
+    BearerStanding { id, role, host, ends_at, network, is_revoked: revoked_at.is_some() }
 }
 
 /// A row of `token`.
