@@ -1,12 +1,14 @@
 //! What is typed: the collector's command line.
 
 mod control;
+mod reading;
 mod server;
 
 pub use control::{
     AgentArgs, AgentCommand, AuditArgs, RevokeAgentArgs, RevokeTokenArgs, TokenArgs, TokenCommand,
     TokenCreateArgs,
 };
+pub use reading::CompareArgs;
 pub use server::{InitArgs, ServeArgs};
 
 use std::{collections::BTreeMap, time::Duration};
@@ -53,6 +55,12 @@ pub enum Command {
     Serve(ServeArgs),
     /// Print medians per hardware profile
     Report(ReportArgs),
+    /// Compare profiles, builds, kernels, labels or times, each with the first
+    ///
+    /// Hosts that are on both sides are compared with themselves, others as groups, from four hosts a side. A cell is faster or slower
+    /// where the evidence suffices for that, and what it would take is said where it does not. Machines with other numbers of
+    /// workers compare by what follows from their cells: the cost of a unit, and what each core does.
+    Compare(CompareArgs),
     /// List the hardware profiles that are known
     Profiles(ProfilesArgs),
     /// List the hosts that are known

@@ -8,12 +8,12 @@ use fleetmark_proto::shell::{
 use jiff::Timestamp;
 
 use crate::{
-    args::{DiffArgs, ListArgs, ReportArgs, SourceArgs},
+    args::{CompareArgs, DiffArgs, ListArgs, ReportArgs, SourceArgs},
     render::{self, RenderError},
     source::Source,
     stats,
     store::StoredRun,
-    view::{self, Filter, NotOne, Question},
+    view::{self, Filter, NotComparable, NotOne, Question},
 };
 
 pub(crate) async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
@@ -29,6 +29,34 @@ pub(crate) async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
     }
     output.write(&text)?;
     Ok(Exit::Success)
+}
+
+pub(crate) async fn compare(arguments: CompareArgs) -> Result<Exit, Stopped> {
+    let CompareArgs { sides, source: from, select, output } = arguments;
+    let now = Timestamp::now();
+    let filter = select.filter(now);
+    let source = source(&from).await?;
+    let runs = whole(source.runs(view::earliest(&sides, &filter, now)).await?);
+    let line = match view::compare(&runs, &filter, &sides, now) {
+        Ok(comparison) => {
+            output.write(&render::comparison(&comparison, output.format)?)?;
+            return Ok(Exit::Success);
+        }
+        Err(
+            wrong @ (NotComparable::Twice(_) | NotComparable::Profile(NotOne::Ambiguous { .. })),
+        ) => return Err(Stopped::usage(&wrong)),
+        Err(nothing) => {
+            let all = whole(source.runs(None).await?);
+            view::only_earlier(&all, &filter, &sides, now).unwrap_or_else(|| {
+                match runs.is_empty() {
+                    true => view::what_would_match(&all, &filter),
+                    false => nothing.to_string(),
+                }
+            })
+        }
+    };
+    tell(line);
+    Ok(Exit::NoMatch)
 }
 
 /// The runs of the window that is asked for. A start of several ids is wrong usage, as nobody can tell which is meant.

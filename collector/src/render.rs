@@ -1,5 +1,6 @@
 //! How views look: as tables, JSON, CSV and Markdown. No I/O; text comes out.
 
+mod compare;
 mod csv;
 mod known;
 mod table;
@@ -9,7 +10,7 @@ pub use known::{agents, audit, created, revocation, tokens};
 use fleetmark_proto::shell::{grid::Grid, output::Format};
 use serde::Serialize;
 
-use crate::view::{ExportedRun, HostRow, ProfileDiff, ProfileRow, Pruning, View};
+use crate::view::{Comparison, ExportedRun, HostRow, ProfileDiff, ProfileRow, Pruning, View};
 
 /// A view could not be written in the form that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,20 @@ pub fn medians(view: &View, format: Format) -> Result<String, RenderError> {
         Format::Csv => Ok(csv::medians(view)),
         Format::Table => Ok(table::medians(view, table::Look::Text)),
         Format::Markdown => Ok(table::medians(view, table::Look::Markdown)),
+    }
+}
+
+/// Sides compared with the first.
+///
+/// # Errors
+///
+/// If the form refuses a value.
+pub fn comparison(comparison: &Comparison, format: Format) -> Result<String, RenderError> {
+    match format {
+        Format::Json => json(comparison),
+        Format::Csv => Ok(compare::csv(comparison)),
+        Format::Table => Ok(compare::table(comparison, table::Look::Text)),
+        Format::Markdown => Ok(compare::table(comparison, table::Look::Markdown)),
     }
 }
 

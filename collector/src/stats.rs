@@ -3,11 +3,20 @@
 
 mod collision;
 mod compare;
+mod derived;
 mod overlap;
+mod shift;
+mod sides;
 
 pub use collision::collided;
 pub use compare::{Compared, compare};
+pub use derived::Measure;
 pub use overlap::mark_overlaps;
+pub use shift::{MannWhitney, Shift, ShiftInterval, fewest, shift};
+pub use sides::{
+    SideMedian, SidesBasis, SidesVerdict, ValueInterval, Values, comparable, confidence, number,
+    sides,
+};
 
 use std::collections::BTreeMap;
 

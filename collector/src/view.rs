@@ -1,5 +1,6 @@
 //! What a report of the collector says, before anybody decides how it looks. No I/O.
 
+mod compare;
 mod diff;
 mod export;
 mod facet;
@@ -9,7 +10,12 @@ mod known;
 mod medians;
 mod names;
 mod pruning;
+mod side;
 
+pub use compare::{
+    AgainstBase, BuildView, Compared, Comparison, Differs, NotComparable, SideView, compare,
+    earliest, only_earlier,
+};
 pub use diff::{FacetDiff, ProfileDiff, diff};
 pub use export::{ExportedRun, export};
 pub use facet::{Facet, FacetValue};
@@ -21,6 +27,7 @@ pub use known::{
 pub use medians::{CellView, ProfileView, Question, SeriesView, VerdictView, View, medians};
 pub use names::{NotOne, ProfileLabel, check_profiles};
 pub use pruning::Pruning;
+pub use side::Side;
 
 use std::collections::BTreeMap;
 

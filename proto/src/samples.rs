@@ -59,6 +59,14 @@ pub fn interval(samples: &[Nanos]) -> Option<Interval> {
     })
 }
 
+/// The same of values that are no durations: lower end, upper end and true confidence.
+#[must_use]
+pub fn interval_of_ratios(ratios: &[f64]) -> Option<(f64, f64, f64)> {
+    let sorted = sorted_ratios(ratios);
+    let ranks = Ranks::at_least(CONFIDENCE, sorted.len()).or_else(|| Ranks::range(sorted.len()))?;
+    Some((*sorted.get(ranks.low)?, *sorted.get(ranks.high)?, ranks.confidence))
+}
+
 /// How many more samples an interval at 95% needs; 0 from six on.
 #[must_use]
 pub fn missing(samples: usize) -> usize {

@@ -126,18 +126,24 @@ pub fn judge(ratios: &[f64], comparisons: usize) -> Option<Judgement> {
             needed: Some(count(Ranks::fewest(confidence))),
         });
     };
-    let outcome = if found.high < 1.0 / MARGIN {
+    Some(settle(ratio, found, sorted.len()))
+}
+
+/// What can be said of a ratio with this interval, which is over `n` rounds or hosts.
+#[must_use]
+pub fn settle(ratio: f64, interval: RatioInterval, n: usize) -> Judgement {
+    let RatioInterval { low, high, confidence: _ } = interval;
+    let outcome = if high < 1.0 / MARGIN {
         Outcome::Faster
-    } else if found.low > MARGIN {
+    } else if low > MARGIN {
         Outcome::Slower
-    } else if found.low >= 1.0 - TIE && found.high <= 1.0 + TIE {
+    } else if low >= 1.0 - TIE && high <= 1.0 + TIE {
         Outcome::Tie
     } else {
         Outcome::Unresolved
     };
-    let needed =
-        (outcome == Outcome::Unresolved).then(|| needed(ratio, found, sorted.len())).flatten();
-    Some(Judgement { ratio, interval, outcome, needed })
+    let needed = (outcome == Outcome::Unresolved).then(|| needed(ratio, interval, n)).flatten();
+    Judgement { ratio, interval: Some(interval), outcome, needed }
 }
 
 /// How many ratios would settle what these do not, if the interval shrinks with the square root of their number.
@@ -233,7 +239,8 @@ impl fmt::Display for Verdict {
 }
 
 /// A factor over 1 as people say it: `34×`, `2.3×`, and `8%` below one and a half.
-fn factor(factor: f64) -> String {
+#[must_use]
+pub fn factor(factor: f64) -> String {
     match factor {
         ..1.5 => format!("{:.0}%", (factor - 1.0) * 100.0),
         1.5..9.95 => format!("{factor:.1}×"),

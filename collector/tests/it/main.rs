@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops where it fails")]
 
 mod command_line;
+mod compare;
 mod crowd;
 mod daemon;
 mod deploy;
