@@ -1,12 +1,14 @@
 //! What is typed: the collector's command line.
 
 mod control;
+mod hosts;
 mod server;
 
 pub use control::{
     AgentArgs, AgentCommand, AuditArgs, RevokeAgentArgs, RevokeTokenArgs, TokenArgs, TokenCommand,
     TokenCreateArgs,
 };
+pub use hosts::{ForgetArgs, HistoryArgs, HostArgs, HostsArgs, HostsCommand, OutliersArgs};
 pub use server::{InitArgs, ServeArgs};
 
 use std::{collections::BTreeMap, time::Duration};
@@ -55,8 +57,14 @@ pub enum Command {
     Report(ReportArgs),
     /// List the hardware profiles that are known
     Profiles(ProfilesArgs),
-    /// List the hosts that are known
-    Hosts(ListArgs),
+    /// List the hosts that are known, or forget one
+    Hosts(HostsArgs),
+    /// Print all that is known of one host
+    Host(HostArgs),
+    /// Find hosts that are slow among others of their profile: since when, in what, and what differs beside it
+    Outliers(OutliersArgs),
+    /// Print cells over time, per host or per profile, with what changed beside them
+    History(HistoryArgs),
     /// Print every run with its raw samples, as JSON or CSV
     Export(ListArgs),
     /// Remove old runs and old lines of the audit trail; a report that comes again is a duplicate all the same
@@ -73,7 +81,8 @@ pub enum Command {
     /// Print the audit trail: who joined, renewed and was refused, and what operators did
     ///
     /// Each line has one of the events enrolled, replaced (a host joined again, with another key), renewed, refused, token-created,
-    /// token-revoked, agent-revoked, agent-restored (that was taken back) and pruned (old lines were removed). Of refusals the newest 100,000 are kept.
+    /// token-revoked, agent-revoked, agent-restored (that was taken back), host-forgotten (its runs were removed) and pruned (old lines were removed).
+    /// Of refusals the newest 100,000 are kept.
     Audit(AuditArgs),
 }
 
@@ -263,7 +272,7 @@ pub struct DiffArgs {
     pub list: ListArgs,
 }
 
-/// Flags of `profiles`, `hosts` and `export`.
+/// Flags of lists.
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
     /// Where to read.

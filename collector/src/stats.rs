@@ -3,10 +3,14 @@
 
 mod collision;
 mod compare;
+mod outlier;
 mod overlap;
 
 pub use collision::collided;
 pub use compare::{Compared, compare};
+pub use outlier::{
+    Deviation, HOSTS, OFF, Outliers, SCORE, Slow, SlowCell, Spread, Timed, outliers,
+};
 pub use overlap::mark_overlaps;
 
 use std::collections::BTreeMap;

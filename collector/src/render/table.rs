@@ -38,21 +38,21 @@ impl Look {
         }
     }
 
-    fn facts(self, facts: &[(&str, String)]) -> String {
+    pub(super) fn facts(self, facts: &[(&str, String)]) -> String {
         match self {
             Self::Text => facts_text(facts),
             Self::Markdown => facts_markdown(facts),
         }
     }
 
-    fn grid(self, grid: &Grid) -> String {
+    pub(super) fn grid(self, grid: &Grid) -> String {
         match self {
             Self::Text => grid.text(),
             Self::Markdown => grid.markdown(),
         }
     }
 
-    fn lines(self, lines: &[String]) -> String {
+    pub(super) fn lines(self, lines: &[String]) -> String {
         match self {
             Self::Text => lines_text(lines),
             Self::Markdown => lines_markdown(lines),
