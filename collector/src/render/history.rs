@@ -125,7 +125,8 @@ fn overview(subject: &Subject) -> Grid {
 }
 
 fn percent(ratio: f64) -> String {
-    format!("{:+.1}%", 100.0 * (ratio - 1.0))
+    // Nothing is added to 0, but to a negative one.
+    format!("{:+.1}%", (1_000.0 * (ratio - 1.0)).round() / 10.0 + 0.0)
 }
 
 /// The newest points as bars. Their foot is the least value; the scale spans a tenth of it at least, so that noise looks flat.

@@ -2,12 +2,11 @@
 
 use fleetmark_proto::{
     shell::{
-        grid::{Align, Grid, csv},
+        grid::{Align, Grid},
         output::Format,
     },
     unit::grouped,
 };
-use serde::Serialize;
 
 use super::{
     RenderError, json,
@@ -185,62 +184,63 @@ pub(super) fn not_judged(group: &Looked) -> Option<String> {
     }
 }
 
-/// A line a slow cell.
+/// A line a slow cell; the names of the columns are there without any, too.
 fn lines(view: &OutliersView) -> String {
-    #[derive(Serialize)]
-    struct Line<'a> {
-        host_id: &'a str,
-        host_name: &'a str,
-        profile_id: &'a str,
-        profile_name: &'a str,
-        group: &'a str,
-        state: &'a str,
-        since: String,
-        or_before: bool,
-        runs: u64,
-        newest: String,
-        scenario: &'a str,
-        spawner: &'a str,
-        workload: String,
-        units: u64,
-        build: &'a str,
-        value_ns: u64,
-        median_ns: u64,
-        hosts: u64,
-        ratio: f64,
-        score: Option<f64>,
-        confirmed: bool,
-        differs: String,
-    }
-    csv(view.hosts.iter().flat_map(|host| {
-        let differs: Vec<String> = host
-            .differs
-            .iter()
-            .map(|it| format!("{}: {} ({})", it.fact, it.host, it.group))
-            .collect();
-        host.cells.iter().map(move |cell| Line {
-            host_id: host.host.id.as_str(),
-            host_name: &host.host.name,
-            profile_id: host.profile.id.as_str(),
-            profile_name: &host.profile.name,
-            group: &host.group,
-            state: host.state.words(),
-            since: time(host.since),
-            or_before: host.or_before,
-            runs: host.runs,
-            newest: time(host.newest),
-            scenario: cell.scenario.name(),
-            spawner: cell.spawner.name(),
-            workload: cell.workload.to_string(),
-            units: cell.units,
-            build: &cell.build,
-            value_ns: cell.value_ns.0,
-            median_ns: cell.median_ns.0,
-            hosts: cell.hosts,
-            ratio: cell.deviation.ratio,
-            score: cell.deviation.score,
-            confirmed: cell.confirmed,
-            differs: differs.join("; "),
-        })
-    }))
+    let columns = [
+        "host_id",
+        "host_name",
+        "profile_id",
+        "profile_name",
+        "group",
+        "state",
+        "since",
+        "or_before",
+        "runs",
+        "newest",
+        "scenario",
+        "spawner",
+        "workload",
+        "units",
+        "build",
+        "value_ns",
+        "median_ns",
+        "hosts",
+        "ratio",
+        "score",
+        "confirmed",
+        "differs",
+    ];
+    let rows =
+        view.hosts.iter().flat_map(|host| host.cells.iter().map(move |cell| line(host, cell)));
+    let columns = columns.into_iter().map(|name| (name, Align::Left)).collect();
+    Grid { title: String::new(), columns, rows: rows.collect() }.csv()
+}
+
+/// In the order of the columns.
+fn line(host: &SlowHost, cell: &SlowCellView) -> Vec<String> {
+    let differs = host.differs.iter().map(|it| format!("{}: {} ({})", it.fact, it.host, it.group));
+    vec![
+        host.host.id.to_string(),
+        host.host.name.clone(),
+        host.profile.id.to_string(),
+        host.profile.name.clone(),
+        host.group.clone(),
+        host.state.as_str().to_owned(),
+        time(host.since),
+        host.or_before.to_string(),
+        host.runs.to_string(),
+        time(host.newest),
+        cell.scenario.to_string(),
+        cell.spawner.to_string(),
+        cell.workload.to_string(),
+        cell.units.to_string(),
+        cell.build.clone(),
+        cell.value_ns.0.to_string(),
+        cell.median_ns.0.to_string(),
+        cell.hosts.to_string(),
+        cell.deviation.ratio.to_string(),
+        cell.deviation.score.map(|score| score.to_string()).unwrap_or_default(),
+        cell.confirmed.to_string(),
+        differs.collect::<Vec<_>>().join("; "),
+    ]
 }

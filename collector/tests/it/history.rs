@@ -111,7 +111,7 @@ fn suspect_runs_are_shown_and_marked() {
     let table = simulated.asks(&[&["history"], &cell[..]].concat()).stdout;
     assert_eq!(table.matches("suspect, not counted").count(), 5, "{table}");
     let twins = simulated.asks(&["history", "--host", "web-03"]).stdout;
-    assert!(twins.contains("collision  web-03: two machines claim this id\n"), "{twins}");
+    assert!(twins.contains("  web-03: two machines claim this id\n"), "{twins}");
     let none = simulated.asks(&["history", "--since", "2d", "--until", "1d"]);
     assert_eq!((none.code, none.stdout.as_str()), (5, ""), "{none:?}");
 }

@@ -149,6 +149,18 @@ fn operators_and_readers_ask_a_collector_that_was_set_up() {
     assert_eq!((nobody.code, nobody.stderr.lines().count()), (1, 1), "{nobody:?}");
     assert!(nobody.stderr.contains("--bearer-token-file"), "{nobody:?}");
 
+    let store = format!("sqlite:{}", path("fleet.db"));
+    let simulate = ask(&["simulate", "--hosts", "1", "--weeks", "1", "--store", &store]);
+    assert_eq!(simulate.code, 0, "{simulate:?}");
+    let denied = far(&["hosts", "forget", "web-00", "--yes"], "reader");
+    assert!(denied.stderr.contains("Control/ForgetHost is for the role operator"), "{denied:?}");
+    let forgotten = far(&["hosts", "forget", "web-00", "--yes"], "operator");
+    let says = "host web-00 is forgotten: 2 runs were removed\n";
+    assert_eq!((forgotten.code, forgotten.stdout.as_str()), (0, says), "{forgotten:?}");
+    let unknown = far(&["hosts", "forget", "web-00", "--yes"], "operator");
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (5, ""), "{unknown:?}");
+    assert!(unknown.stderr.contains("the nearest: "), "{unknown:?}");
+
     let id = reader["id"].as_str().unwrap();
     let revoked = far(&["token", "revoke", id, "-f", "json"], "operator").json();
     assert_eq!(revoked["changed"], true);
@@ -166,17 +178,6 @@ fn operators_and_readers_ask_a_collector_that_was_set_up() {
     assert_eq!((undone.code, undone.stdout.as_str()), (0, "host web-1 is let in again\n"));
     let readers = far(&["agent", "revoke", "ann", "--role", "reader"], "operator");
     assert_eq!((readers.code, readers.stdout.as_str()), (0, "reader ann is revoked\n"));
-    let store = format!("sqlite:{}", path("fleet.db"));
-    let simulate = ask(&["simulate", "--hosts", "1", "--weeks", "1", "--store", &store]);
-    assert_eq!(simulate.code, 0, "{simulate:?}");
-    let denied = far(&["hosts", "forget", "web-00", "--yes"], "reader");
-    assert!(denied.stderr.contains("Control/ForgetHost is for the role operator"), "{denied:?}");
-    let forgotten = far(&["hosts", "forget", "web-00", "--yes"], "operator");
-    let says = "host web-00 is forgotten: 2 runs were removed\n";
-    assert_eq!((forgotten.code, forgotten.stdout.as_str()), (0, says), "{forgotten:?}");
-    let unknown = far(&["hosts", "forget", "web-00", "--yes"], "operator");
-    assert_eq!((unknown.code, unknown.stdout.as_str()), (5, ""), "{unknown:?}");
-    assert!(unknown.stderr.contains("the nearest: "), "{unknown:?}");
     let trail = near(&["audit", "-f", "csv"]).stdout;
     let id = operator["id"].as_str().unwrap();
     assert!(trail.contains(&format!("operator {id}")), "{trail}");
