@@ -144,31 +144,49 @@ const MEASURES: [Measure; 6] = [
     },
 ];
 
-/// In what a host's run differs from most runs of others, and in which numbers it is worse than their median.
-pub(super) fn differences(run: &StoredRun, others: &[&StoredRun]) -> Vec<Difference> {
-    let mut counts: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
-    for (fact, value) in others.iter().flat_map(|other| facts(other)) {
-        *counts.entry(fact).or_default().entry(value).or_default() += 1;
+/// What most hosts of a group have.
+pub(super) struct Usual {
+    /// Facts that are the same on more than half of them.
+    facts: BTreeMap<String, String>,
+    /// The median of each measure.
+    medians: [Option<f64>; MEASURES.len()],
+}
+
+impl Usual {
+    /// Of the newest run of each host.
+    pub(super) fn of(runs: &[&StoredRun]) -> Self {
+        let mut counts: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+        for (fact, value) in runs.iter().flat_map(|run| facts(run)) {
+            *counts.entry(fact).or_default().entry(value).or_default() += 1;
+        }
+        let most = |values: BTreeMap<String, usize>| {
+            values.into_iter().find(|(_, hosts)| 2 * hosts > runs.len()).map(|(value, _)| value)
+        };
+        let facts =
+            counts.into_iter().filter_map(|(fact, values)| Some((fact, most(values)?))).collect();
+        let medians = MEASURES.map(|Measure { of, .. }| {
+            let values: Vec<f64> = runs.iter().filter_map(|run| of(&run.report.evidence)).collect();
+            samples::median_ratio(&values)
+        });
+        Self { facts, medians }
     }
-    let most = |fact: &str| {
-        let (value, hosts) = counts.get(fact)?.iter().max_by_key(|(_, hosts)| **hosts)?;
-        (2 * hosts > others.len()).then(|| value.clone())
-    };
-    let facts = facts(run).into_iter().filter(|(fact, _)| fact != BOOT);
-    let facts = facts.filter_map(|(fact, host)| {
-        let group = most(&fact)?;
-        (group != host).then_some(Difference { fact, host, group })
-    });
-    let measures = MEASURES.iter().filter_map(|Measure { fact, of, is_worse, shown }| {
-        let host = of(&run.report.evidence)?;
-        let theirs: Vec<f64> =
-            others.iter().filter_map(|other| of(&other.report.evidence)).collect();
-        let group = samples::median_ratio(&theirs)?;
-        let difference =
-            || Difference { fact: (*fact).to_owned(), host: shown(host), group: shown(group) };
-        is_worse(host, group).then(difference)
-    });
-    facts.chain(measures).collect()
+
+    /// In what a host's run is not as most, and in which numbers it is worse than the median.
+    pub(super) fn differences(&self, run: &StoredRun) -> Vec<Difference> {
+        let facts = facts(run).into_iter().filter(|(fact, _)| fact != BOOT);
+        let facts = facts.filter_map(|(fact, host)| {
+            let group = self.facts.get(&fact)?.clone();
+            (group != host).then_some(Difference { fact, host, group })
+        });
+        let measures = MEASURES.iter().zip(self.medians).filter_map(|(measure, group)| {
+            let Measure { fact, of, is_worse, shown } = measure;
+            let (host, group) = (of(&run.report.evidence)?, group?);
+            let difference =
+                || Difference { fact: (*fact).to_owned(), host: shown(host), group: shown(group) };
+            is_worse(host, group).then(difference)
+        });
+        facts.chain(measures).collect()
+    }
 }
 
 #[cfg(test)]
@@ -218,14 +236,23 @@ mod tests {
             report.evidence.steal_fraction = Some(0.02);
             report.evidence.frequency_after_khz = Some(2_000_000);
         });
-        let told: Vec<String> = differences(&odd, &[&usual, &usual, &newer])
+        let told: Vec<String> = Usual::of(&[&usual, &usual, &newer])
+            .differences(&odd)
             .iter()
             .map(|it| format!("{}: {}, not {}", it.fact, it.host, it.group))
             .collect();
         let expected =
             ["kernel: 6.1, not 6.12", "frequency: 2.00 GHz, not 3.00 GHz", "steal: 2.0%, not 0.0%"];
         assert_eq!(told, expected);
-        assert_eq!(differences(&odd, &[&usual, &newer]).len(), 2, "no kernel is most hosts'");
-        assert_eq!(differences(&usual, &[&usual, &odd, &usual]), [], "better is no reason");
+        assert_eq!(
+            Usual::of(&[&usual, &newer]).differences(&odd).len(),
+            2,
+            "no kernel is most hosts'"
+        );
+        assert_eq!(
+            Usual::of(&[&usual, &odd, &usual]).differences(&usual),
+            [],
+            "better is no reason"
+        );
     }
 }

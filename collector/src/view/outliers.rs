@@ -1,6 +1,6 @@
 //! Hosts that are slow among others of their kind, and what was looked at for that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleetmark_proto::{
     id::{HostId, ProfileId},
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{
     Facet, FacetValue, Filter, HostLabel, ProfileLabel,
-    fact::{Difference, differences},
+    fact::{Difference, Usual},
     grouped,
     medians::name,
 };
@@ -257,27 +257,29 @@ fn group(
             _ => 0,
         },
     };
-    let slow = slow.into_iter().filter_map(|slow| slow_host(slow, &counting, &name));
-    let slow = slow.filter(|(run, _)| filter.wants_host(&run.report)).map(|(_, slow)| slow);
-    Some((looked, slow.collect()))
+    let newest = newest_of_each(&counting);
+    let told = slow.into_iter().filter_map(|slow| Some((*newest.get(slow.host)?, slow)));
+    let told: Vec<_> = told.filter(|(run, _)| filter.wants_host(&run.report)).collect();
+    if told.is_empty() {
+        return Some((looked, vec![]));
+    }
+    let usual = Usual::of(&newest.values().copied().collect::<Vec<_>>());
+    let told = told.into_iter().map(|(run, slow)| slow_host(run, slow, &name, &usual));
+    Some((looked, told.collect()))
 }
 
-/// All that is to be said of a slow host, with its newest run.
-fn slow_host<'a>(
-    slow: Slow<'_>,
-    counting: &[&'a StoredRun],
-    group: &str,
-) -> Option<(&'a StoredRun, SlowHost)> {
-    let newest = counting.iter().rev().find(|run| run.report.host.id == *slow.host)?;
-    let mut seen = BTreeSet::from([slow.host]);
-    // The newest run of each other host.
-    let others: Vec<&StoredRun> =
-        counting.iter().copied().rev().filter(|run| seen.insert(&run.report.host.id)).collect();
+/// The newest run of each host, of runs that come oldest first.
+fn newest_of_each<'a>(runs: &[&'a StoredRun]) -> BTreeMap<&'a HostId, &'a StoredRun> {
+    runs.iter().map(|run| (&run.report.host.id, *run)).collect()
+}
+
+/// All that is to be said of a slow host, of which this is the newest run.
+fn slow_host(newest: &StoredRun, slow: Slow<'_>, group: &str, usual: &Usual) -> SlowHost {
     let state = if slow.is_confirmed() { SlowState::Confirmed } else { SlowState::Awaiting };
     let Slow { host: _, cells, since, or_before, runs } = slow;
     let mut cells: Vec<SlowCellView> = cells.into_iter().map(SlowCellView::from).collect();
     cells.sort_by(|a, b| b.deviation.ratio.total_cmp(&a.deviation.ratio));
-    let host = SlowHost {
+    SlowHost {
         host: HostLabel::from(&newest.report),
         profile: ProfileLabel::from(&newest.report.profile),
         group: group.to_owned(),
@@ -287,9 +289,8 @@ fn slow_host<'a>(
         runs,
         newest: newest.time(),
         cells,
-        differs: differences(newest, &others),
-    };
-    Some((newest, host))
+        differs: usual.differences(newest),
+    }
 }
 
 impl From<SlowCell> for SlowCellView {
