@@ -62,8 +62,14 @@ pub enum Command {
     /// Print all that is known of one host
     Host(HostArgs),
     /// Find hosts that are slow among others of their profile: since when, in what, and what differs beside it
+    ///
+    /// In a group of 12 hosts or more a host is slow whose newest clean run has a modified z-score over 3.5 and is at least 5% over
+    /// the median; it is confirmed if the run before was slow, too. Whoever is asked for by --host is judged among all others.
     Outliers(OutliersArgs),
     /// Print cells over time, per host or per profile, with what changed beside them
+    ///
+    /// A point of a host is a run, a point of a profile the median over its hosts in a week. A step of 5% or more between points
+    /// whose intervals are apart is a jump. Suspect runs of a host are shown and marked.
     History(HistoryArgs),
     /// Print every run with its raw samples, as JSON or CSV
     Export(ListArgs),
