@@ -1,6 +1,7 @@
 //! What is typed: the collector's command line.
 
 mod control;
+mod hosts;
 mod reading;
 mod server;
 
@@ -8,6 +9,7 @@ pub use control::{
     AgentArgs, AgentCommand, AuditArgs, RevokeAgentArgs, RevokeTokenArgs, TokenArgs, TokenCommand,
     TokenCreateArgs,
 };
+pub use hosts::{ForgetArgs, HistoryArgs, HostArgs, HostsArgs, HostsCommand, OutliersArgs};
 pub use reading::CompareArgs;
 pub use server::{InitArgs, ServeArgs};
 
@@ -63,8 +65,20 @@ pub enum Command {
     Compare(CompareArgs),
     /// List the hardware profiles that are known
     Profiles(ProfilesArgs),
-    /// List the hosts that are known
-    Hosts(ListArgs),
+    /// List the hosts that are known, or forget one
+    Hosts(HostsArgs),
+    /// Print all that is known of one host
+    Host(HostArgs),
+    /// Find hosts that are slow among others of their profile: since when, in what, and what differs beside it
+    ///
+    /// In a group of 12 hosts or more a host is slow whose newest clean run has a modified z-score over 3.5 and is at least 5% over
+    /// the median; it is confirmed if the run before was slow, too. Whoever is asked for by --host is judged among all others.
+    Outliers(OutliersArgs),
+    /// Print cells over time, per host or per profile, with what changed beside them
+    ///
+    /// A point of a host is a run, a point of a profile the median over its hosts in a week. A step of 5% or more between points
+    /// whose intervals are apart is a jump. Suspect runs of a host are shown and marked.
+    History(HistoryArgs),
     /// Print every run with its raw samples, as JSON or CSV
     Export(ListArgs),
     /// Remove old runs and old lines of the audit trail; a report that comes again is a duplicate all the same
@@ -81,7 +95,8 @@ pub enum Command {
     /// Print the audit trail: who joined, renewed and was refused, and what operators did
     ///
     /// Each line has one of the events enrolled, replaced (a host joined again, with another key), renewed, refused, token-created,
-    /// token-revoked, agent-revoked, agent-restored (that was taken back) and pruned (old lines were removed). Of refusals the newest 100,000 are kept.
+    /// token-revoked, agent-revoked, agent-restored (that was taken back), host-forgotten (its runs were removed) and pruned (old lines were removed).
+    /// Of refusals the newest 100,000 are kept.
     Audit(AuditArgs),
 }
 
@@ -271,7 +286,7 @@ pub struct DiffArgs {
     pub list: ListArgs,
 }
 
-/// Flags of `profiles`, `hosts` and `export`.
+/// Flags of lists.
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
     /// Where to read.

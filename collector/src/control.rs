@@ -7,8 +7,8 @@ pub use service::ControlService;
 use std::{io, sync::Arc};
 
 use fleetmark_proto::{
-    control::{AuditEntry, Created, Event, NewToken, Revoked, Revoking},
-    id::Digest,
+    control::{AuditEntry, Created, Event, Forgotten, NewToken, Revoked, Revoking},
+    id::{Digest, HostId},
     invalid::Invalid,
     limits,
     role::{Role, Subject},
@@ -156,6 +156,20 @@ impl Desk {
             Role::Reader | Role::Operator => format!("{role} {name}"),
         };
         Ok(self.registry.revoke(revoking, by.entry(event, whom)).await?)
+    }
+
+    /// Removes all runs of a host.
+    ///
+    /// # Errors
+    ///
+    /// If it has none, or the store cannot be changed.
+    pub async fn forget(&self, id: HostId, by: &By) -> Result<Forgotten, ControlError> {
+        let name = format!("host {id}");
+        let entry = by.entry(Event::HostForgotten, name.clone());
+        match self.registry.forget(id.clone(), entry).await? {
+            0 => Err(ControlError::Unknown(name)),
+            runs => Ok(Forgotten { id, runs }),
+        }
     }
 }
 

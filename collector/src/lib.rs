@@ -46,8 +46,8 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::{
-    AgentArgs, Cli, Command, LocalArgs, ProfilesArgs, ProfilesCommand, PruneArgs, SimulateArgs,
-    TokenArgs,
+    AgentArgs, Cli, Command, HostsArgs, HostsCommand, LocalArgs, ProfilesArgs, ProfilesCommand,
+    PruneArgs, SimulateArgs, TokenArgs,
 };
 use local::{Local, LocalError};
 use simulate::Scene;
@@ -92,7 +92,15 @@ async fn obey(cli: Cli) -> Result<Exit, Stopped> {
         Command::Profiles(ProfilesArgs { command: None, list: arguments }) => {
             reading::profiles(&arguments).await
         }
-        Command::Hosts(arguments) => reading::hosts(&arguments).await,
+        Command::Hosts(HostsArgs { command: Some(HostsCommand::Forget(forget)), .. }) => {
+            operate::forget(forget).await
+        }
+        Command::Hosts(HostsArgs { command: None, list: arguments }) => {
+            reading::hosts(&arguments).await
+        }
+        Command::Host(arguments) => reading::host(arguments).await,
+        Command::Outliers(arguments) => reading::outliers(arguments).await,
+        Command::History(arguments) => reading::history(arguments).await,
         Command::Export(arguments) => reading::export(&arguments).await,
         Command::Simulate(arguments) => simulate(arguments).await,
         Command::Prune(arguments) => prune(&arguments).await,

@@ -2,6 +2,8 @@
 
 mod counter;
 
+use std::io::{self, IsTerminal as _};
+
 use fleetmark_agent::{args::GlobalArgs, command::Stopped, memory};
 use fleetmark_proto::{
     control::{Event, Revoked, Revoking},
@@ -15,8 +17,8 @@ use jiff::Timestamp;
 
 use crate::{
     args::{
-        AgentCommand, AuditArgs, ListArgs, RevokeAgentArgs, RevokeTokenArgs, SourceArgs,
-        TokenCommand, TokenCreateArgs,
+        AgentCommand, AuditArgs, ForgetArgs, ListArgs, RevokeAgentArgs, RevokeTokenArgs,
+        SourceArgs, TokenCommand, TokenCreateArgs,
     },
     authority::Authority,
     control::{By, Issuing},
@@ -78,6 +80,42 @@ pub(crate) async fn agent(command: AgentCommand) -> Result<Exit, Stopped> {
         }
     }
 }
+
+/// Removes all runs of a host. Whoever did not say --yes is asked first.
+pub(crate) async fn forget(arguments: ForgetArgs) -> Result<Exit, Stopped> {
+    let ForgetArgs { id, yes, source: from, output } = arguments;
+    if !yes {
+        if !io::stdin().is_terminal() {
+            return Err(Stopped::usage(&NotAsked));
+        }
+        tell(format_args!("forget host {id} with all its runs? this cannot be undone [yes/no]"));
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        if !matches!(answer.trim(), "y" | "yes") {
+            tell("nothing was removed");
+            return Ok(Exit::Failed);
+        }
+    }
+    match counter(&from).await?.forget(&id).await {
+        Ok(forgotten) => {
+            output.write(&render::forgotten(&forgotten, output.format)?)?;
+            Ok(Exit::Success)
+        }
+        Err(error) if error.is_unknown() => {
+            match view::one_host(&source(&from).await?.runs(None).await?, id.as_str()) {
+                Ok(named) => tell(format_args!("no host has the id {id}; {named} has that name")),
+                Err(unknown) => tell(unknown),
+            }
+            Ok(Exit::NoMatch)
+        }
+        Err(error) => Err(error.stopped()),
+    }
+}
+
+/// There is nobody to ask.
+#[derive(Debug, thiserror::Error)]
+#[error("this removes all runs of a host for good; say --yes where nobody can be asked")]
+struct NotAsked;
 
 /// Prints the audit trail.
 pub(crate) async fn audit(arguments: AuditArgs) -> Result<Exit, Stopped> {

@@ -8,12 +8,15 @@ use fleetmark_proto::shell::{
 use jiff::Timestamp;
 
 use crate::{
-    args::{CompareArgs, DiffArgs, ListArgs, ReportArgs, SourceArgs},
+    args::{
+        CompareArgs, DiffArgs, HistoryArgs, HostArgs, ListArgs, OutliersArgs, ReportArgs,
+        SourceArgs,
+    },
     render::{self, RenderError},
     source::Source,
     stats,
     store::StoredRun,
-    view::{self, Filter, NotComparable, NotOne, Question},
+    view::{self, Filter, NotComparable, NotOne, NotOneHost, Question},
 };
 
 pub(crate) async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
@@ -57,6 +60,53 @@ pub(crate) async fn compare(arguments: CompareArgs) -> Result<Exit, Stopped> {
     };
     tell(line);
     Ok(Exit::NoMatch)
+}
+
+pub(crate) async fn outliers(arguments: OutliersArgs) -> Result<Exit, Stopped> {
+    let OutliersArgs { source: from, select, by, output } = arguments;
+    let now = Timestamp::now();
+    let filter = select.filter(now);
+    let source = source(&from).await?;
+    let runs = matching(&source, &filter).await?;
+    let view = view::outliers(&runs, &filter, &by, now);
+    let text = render::outliers(&view, output.format)?;
+    if view.groups.is_empty() {
+        return nothing_matches(&source, &filter, &output, &text).await;
+    }
+    output.write(&text)?;
+    Ok(Exit::Success)
+}
+
+pub(crate) async fn history(arguments: HistoryArgs) -> Result<Exit, Stopped> {
+    let HistoryArgs { source: from, select, by, bucket, output } = arguments;
+    let now = Timestamp::now();
+    let filter = select.filter(now);
+    let source = source(&from).await?;
+    let runs = matching(&source, &filter).await?;
+    let view = view::history(&runs, &filter, &by, bucket, now);
+    let text = render::history(&view, output.format)?;
+    if view.subjects.is_empty() {
+        return nothing_matches(&source, &filter, &output, &text).await;
+    }
+    output.write(&text)?;
+    Ok(Exit::Success)
+}
+
+pub(crate) async fn host(arguments: HostArgs) -> Result<Exit, Stopped> {
+    let HostArgs { host: wanted, since, list: ListArgs { source: from, output } } = arguments;
+    let now = Timestamp::now();
+    let runs = whole(source(&from).await?.runs(None).await?);
+    match view::host(&runs, &wanted, Some(since.before(now)), now) {
+        Ok(view) => {
+            output.write(&render::host(&view, output.format)?)?;
+            Ok(Exit::Success)
+        }
+        Err(unknown @ NotOneHost::Unknown { .. }) => {
+            tell(unknown);
+            Ok(Exit::NoMatch)
+        }
+        Err(ambiguous @ NotOneHost::Ambiguous { .. }) => Err(Stopped::usage(&ambiguous)),
+    }
 }
 
 /// The runs of the window that is asked for. A start of several ids is wrong usage, as nobody can tell which is meant.

@@ -214,6 +214,16 @@ pub trait Registry: Send + Sync {
     /// If it cannot be read.
     async fn standing(&self) -> Result<Standing, StoreError>;
 
+    /// Removes all runs of a host, and tells how many those were; the line says so, too. If there are none, there is no line.
+    ///
+    /// The keys of its reports stay, so that none comes back, and so does what is known of the host here: that says who may do
+    /// what, and is not measured.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be changed. What was removed before stays removed; the next try goes on from there.
+    async fn forget(&self, host_id: HostId, by: AuditEntry) -> Result<u64, StoreError>;
+
     /// Adds a line to the audit trail.
     ///
     /// # Errors

@@ -7,15 +7,17 @@ use fleetmark_agent::{
 };
 use fleetmark_proto::{
     control::{
-        AuditEntry, Created, KnownAgent, KnownToken, NewToken, Revoked, RevokedSubject, Revoking,
+        AuditEntry, Created, Forgotten, KnownAgent, KnownToken, NewToken, Revoked, RevokedSubject,
+        Revoking,
     },
     convert::{self, ReadRun},
+    id::HostId,
     invalid::Invalid,
     limits,
     token::TokenId,
     v1::{
-        AgentsRequest, AgentsResponse, KeptRun, RevokeTokenRequest, TokensRequest, TokensResponse,
-        control_client::ControlClient, query_client::QueryClient,
+        AgentsRequest, AgentsResponse, ForgetHostRequest, KeptRun, RevokeTokenRequest,
+        TokensRequest, TokensResponse, control_client::ControlClient, query_client::QueryClient,
     },
 };
 use jiff::Timestamp;
@@ -184,6 +186,18 @@ impl Remote {
         let mut client = ControlClient::new(self.connection.channel());
         let revoked = self.wait(client.revoke_agent(revoking.into_wire())).await?.into_inner();
         Ok(Revoked::from_wire(revoked))
+    }
+
+    /// Has all runs of a host removed.
+    ///
+    /// # Errors
+    ///
+    /// If the collector does not answer, or has none of it.
+    pub async fn forget(&self, id: &HostId) -> Result<Forgotten, RemoteError> {
+        let mut client = ControlClient::new(self.connection.channel());
+        let request = ForgetHostRequest { host_id: id.to_string() };
+        let forgotten = self.wait(client.forget_host(request)).await?.into_inner();
+        Ok(Forgotten { id: id.clone(), runs: forgotten.runs })
     }
 
     fn read(&self, run: KeptRun) -> Result<StoredRun, RemoteError> {

@@ -2,12 +2,25 @@
 
 mod compare;
 mod csv;
+mod history;
+mod host;
 mod known;
+mod outliers;
 mod table;
 
+pub use history::history;
+pub use host::host;
 pub use known::{agents, audit, created, revocation, tokens};
+pub use outliers::outliers;
 
-use fleetmark_proto::shell::{grid::Grid, output::Format};
+use fleetmark_proto::{
+    control::Forgotten,
+    shell::{
+        grid::{Align, Grid},
+        output::Format,
+    },
+    unit::grouped,
+};
 use serde::Serialize;
 
 use crate::view::{Comparison, ExportedRun, HostRow, ProfileDiff, ProfileRow, Pruning, View};
@@ -103,6 +116,23 @@ pub fn export(runs: &[ExportedRun], format: Format) -> Result<String, RenderErro
 /// If the form refuses a value.
 pub fn pruning(pruning: &Pruning, format: Format) -> Result<String, RenderError> {
     listed(pruning, &table::pruning(pruning), format)
+}
+
+/// What was removed of a host.
+///
+/// # Errors
+///
+/// If the form refuses a value.
+pub fn forgotten(forgotten: &Forgotten, format: Format) -> Result<String, RenderError> {
+    let Forgotten { id, runs } = forgotten;
+    let row = vec![id.to_string(), runs.to_string()];
+    let columns = vec![("id", Align::Left), ("runs", Align::Right)];
+    match format {
+        Format::Table => {
+            Ok(format!("host {id} is forgotten: {} runs were removed\n", grouped(*runs)))
+        }
+        _ => listed(forgotten, &Grid { title: String::new(), columns, rows: vec![row] }, format),
+    }
 }
 
 /// A list that has one look: its grid's columns are the CSV's too.

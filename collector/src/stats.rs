@@ -4,6 +4,7 @@
 mod collision;
 mod compare;
 mod derived;
+mod outlier;
 mod overlap;
 mod shift;
 mod sides;
@@ -11,6 +12,9 @@ mod sides;
 pub use collision::collided;
 pub use compare::{Compared, compare};
 pub use derived::Measure;
+pub use outlier::{
+    Deviation, HOSTS, OFF, Outliers, SCORE, Slow, SlowCell, Spread, Timed, outliers,
+};
 pub use overlap::mark_overlaps;
 pub use shift::{MannWhitney, Shift, ShiftInterval, fewest, shift};
 pub use sides::{

@@ -4,11 +4,16 @@ mod compare;
 mod diff;
 mod export;
 mod facet;
+mod fact;
 mod filter;
 mod fleet;
+mod history;
+mod host;
+mod host_names;
 mod known;
 mod medians;
 mod names;
+mod outliers;
 mod pruning;
 mod side;
 
@@ -19,13 +24,20 @@ pub use compare::{
 pub use diff::{FacetDiff, ProfileDiff, diff};
 pub use export::{ExportedRun, export};
 pub use facet::{Facet, FacetValue};
+pub use fact::{BOOT, Change, Difference};
 pub use filter::{Filter, Hint, what_would_match};
 pub use fleet::{HostRow, ProfileRow, hosts, profiles};
+pub use history::{Bucket, GroupChange, History, Line, Point, PointState, Subject, history};
+pub use host::{BuildRow, CellRow, HostView, Reason, RunRow, host};
+pub use host_names::{HostLabel, NotOneHost, one_host};
 pub use known::{
     AgentRow, AgentState, Issuer, Revocation, RevocationState, TokenRow, TokenState, agents, tokens,
 };
 pub use medians::{CellView, ProfileView, Question, SeriesView, VerdictView, View, medians};
 pub use names::{NotOne, ProfileLabel, check_profiles};
+pub use outliers::{
+    Looked, LookedState, OutliersView, SlowCellView, SlowHost, SlowState, outliers,
+};
 pub use pruning::Pruning;
 pub use side::Side;
 

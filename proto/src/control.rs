@@ -212,6 +212,15 @@ pub struct Revoked {
     pub only_others: bool,
 }
 
+/// A host whose runs were removed.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Forgotten {
+    /// Which.
+    pub id: HostId,
+    /// How many runs that were.
+    pub runs: u64,
+}
+
 /// What happened, in one word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -232,13 +241,15 @@ pub enum Event {
     AgentRevoked,
     /// That was taken back.
     AgentRestored,
+    /// All runs of a host were removed.
+    HostForgotten,
     /// Old lines of the audit trail were removed.
     Pruned,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Enrolled,
         Self::Replaced,
         Self::Renewed,
@@ -247,6 +258,7 @@ impl Event {
         Self::TokenRevoked,
         Self::AgentRevoked,
         Self::AgentRestored,
+        Self::HostForgotten,
         Self::Pruned,
     ];
 
@@ -262,6 +274,7 @@ impl Event {
             Self::TokenRevoked => "token-revoked",
             Self::AgentRevoked => "agent-revoked",
             Self::AgentRestored => "agent-restored",
+            Self::HostForgotten => "host-forgotten",
             Self::Pruned => "pruned",
         }
     }

@@ -9,8 +9,8 @@ use fleetmark_proto::{
     invalid::Invalid,
     v1::{
         AgentsRequest, AgentsResponse, AuditEntry as WireEntry, AuditRequest, CreateTokenRequest,
-        CreatedToken, RevokeAgentRequest, RevokeTokenRequest, Revoked, TokensRequest,
-        TokensResponse, control_server::Control,
+        CreatedToken, ForgetHostRequest, ForgottenHost, RevokeAgentRequest, RevokeTokenRequest,
+        Revoked, TokensRequest, TokensResponse, control_server::Control,
     },
 };
 use futures_util::stream::{self, BoxStream, StreamExt as _};
@@ -92,6 +92,17 @@ impl Control for ControlService {
         let revoking = Revoking::from_wire(request.into_inner()).map_err(ControlError::from)?;
         let revoked = self.desk.revoke(revoking, &by).await?;
         Ok(Response::new(revoked.into_wire()))
+    }
+
+    async fn forget_host(
+        &self,
+        request: Request<ForgetHostRequest>,
+    ) -> Result<Response<ForgottenHost>, Status> {
+        let by = self.by(request.extensions())?;
+        let ForgetHostRequest { host_id } = request.into_inner();
+        let id = host_id.parse().map_err(|invalid: Invalid| ControlError::from(invalid))?;
+        let forgotten = self.desk.forget(id, &by).await?;
+        Ok(Response::new(ForgottenHost { runs: forgotten.runs }))
     }
 
     type AuditStream = BoxStream<'static, Result<WireEntry, Status>>;

@@ -2,7 +2,8 @@
 
 use fleetmark_agent::command::Stopped;
 use fleetmark_proto::{
-    control::{Created, NewToken, Revoked, Revoking},
+    control::{Created, Forgotten, NewToken, Revoked, Revoking},
+    id::HostId,
     token::TokenId,
 };
 use jiff::Timestamp;
@@ -37,7 +38,7 @@ pub(super) enum CounterError {
 }
 
 impl CounterError {
-    /// Whether there is no such token.
+    /// Whether there is no such token or host.
     pub(super) fn is_unknown(&self) -> bool {
         matches!(self, Self::Here(ControlError::Unknown(_)) | Self::Server(RemoteError::Unknown(_)))
     }
@@ -96,6 +97,13 @@ impl Counter {
         Ok(match self {
             Self::Here(desk) => desk.revoke(revoking, &here()).await?,
             Self::Server(remote) => remote.revoke(revoking).await?,
+        })
+    }
+
+    pub(super) async fn forget(&self, id: &HostId) -> Result<Forgotten, CounterError> {
+        Ok(match self {
+            Self::Here(desk) => desk.forget(id.clone(), &here()).await?,
+            Self::Server(remote) => remote.forget(id).await?,
         })
     }
 }

@@ -39,7 +39,7 @@ const fn stream(path: &'static str, right: Right) -> Call {
     Call { path, right, changes: false, stays: true }
 }
 
-pub(super) static CALLS: [Call; 14] = [
+pub(super) static CALLS: [Call; 15] = [
     call("/grpc.health.v1.Health/Check", Right::Everybody),
     stream("/grpc.health.v1.Health/Watch", Right::Everybody),
     change("/fleetmark.v1.Enrollment/Enroll", Right::Everybody),
@@ -53,6 +53,7 @@ pub(super) static CALLS: [Call; 14] = [
     change("/fleetmark.v1.Control/RevokeToken", OPERATORS),
     call("/fleetmark.v1.Control/Agents", OPERATORS),
     change("/fleetmark.v1.Control/RevokeAgent", OPERATORS),
+    call("/fleetmark.v1.Control/ForgetHost", OPERATORS),
     call("/fleetmark.v1.Control/Audit", OPERATORS),
 ];
 

@@ -270,6 +270,36 @@ async fn old_lines_of_the_audit_trail_go_with_old_runs() {
 }
 
 #[tokio::test]
+async fn a_host_that_was_forgotten_does_not_come_back_by_an_old_report() {
+    for (_folder, url, store) in stores().await {
+        let now = Timestamp::now();
+        let of = |host: &str, age: i64| ended(host, now - age.hours());
+        let old: Vec<Report> = (0..250).map(|age| of("lost", age)).collect();
+        put(&*store, old.iter().map(fresh)).await;
+        put(&*store, (0..3).map(|age| fresh(&of("kept", age)))).await;
+        let (changed, registry) = open_both(&url, Mode::Change).await.unwrap();
+        let by = |detail: &str| AuditEntry {
+            at: Timestamp::from_microsecond(now.as_microsecond()).unwrap(),
+            event: Event::HostForgotten,
+            who: "operator ann".into(),
+            address: "here".into(),
+            detail: detail.into(),
+        };
+        let forget = |host: &str| registry.forget(host.parse().unwrap(), by("host lost"));
+        assert_eq!(forget("lost").await.unwrap(), 250);
+        assert_eq!(hosts(&*changed, None).await, ["kept"; 3]);
+        assert_eq!(forget("lost").await.unwrap(), 0);
+        assert_eq!(forget("los").await.unwrap(), 0, "nobody who is called like it");
+        assert_eq!(registry.audit(None).await.unwrap(), [by("host lost: 250 runs")]);
+
+        let again = put(&*store, old.iter().map(fresh)).await;
+        assert_eq!(again, vec![Outcome::Duplicate; 250]);
+        assert_eq!(put(&*store, [fresh(&of("lost", 0))]).await, [Outcome::Stored], "a new one");
+        assert_eq!(hosts(&*store, None).await.len(), 4);
+    }
+}
+
+#[tokio::test]
 async fn reports_are_stored_while_old_ones_are_pruned() {
     for (_folder, url, store) in stores().await {
         let now = Timestamp::now();

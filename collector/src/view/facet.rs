@@ -77,7 +77,7 @@ const HARDWARE: [(&str, &str); 16] = [
 ];
 
 /// What stands for a value that a host does not show.
-const UNKNOWN: &str = "unknown";
+pub(super) const UNKNOWN: &str = "unknown";
 
 impl Facet {
     /// What it is in this run; `unknown` where the host does not show it, and for a label that it does not have.

@@ -8,6 +8,7 @@ use std::{
 use fleetmark_proto::{
     id::HostId,
     plan::{Scenario, Spawner},
+    report::Report,
     unit::{count, grouped},
 };
 use jiff::Timestamp;
@@ -76,14 +77,19 @@ impl Filter {
         let mut cells = report.cells.iter().chain(series);
         self.in_window(run)
             && is_any(&self.profile, &|wanted| is_meant(report, wanted))
-            && is_any(&self.host, &|wanted| {
-                report.host.id.as_str() == wanted || report.host.name == wanted
-            })
+            && self.wants_host(report)
             && self.label.iter().all(|(key, values)| {
                 report.labels.get(key).is_some_and(|value| values.contains(value))
             })
             && (self.build.is_empty() || is_any(&self.build, &|wanted| build().contains(wanted)))
             && cells.any(|cell| self.wants(cell.key.scenario, cell.key.spawner))
+    }
+
+    /// Whether the host of this run is asked for.
+    #[must_use]
+    pub fn wants_host(&self, report: &Report) -> bool {
+        let is = |wanted: &String| report.host.id.as_str() == wanted || report.host.name == *wanted;
+        self.host.is_empty() || self.host.iter().any(is)
     }
 
     /// Whether a scenario is asked for.

@@ -130,7 +130,10 @@ pub fn hosts(runs: &[StoredRun]) -> Vec<HostRow> {
         .collect()
 }
 
-fn seconds<S: Serializer>(skew: &Option<Skew>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn seconds<S: Serializer>(
+    skew: &Option<Skew>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     skew.map(|skew| skew.behind.as_secs()).serialize(serializer)
 }
 

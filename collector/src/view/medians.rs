@@ -219,7 +219,7 @@ fn group(
 }
 
 /// What a group is called: its profile by name, all else by what it is.
-fn name(by: &[Facet], newest: &StoredRun) -> String {
+pub(super) fn name(by: &[Facet], newest: &StoredRun) -> String {
     let words = by.iter().map(|facet| match facet {
         Facet::Profile => newest.report.profile.name.clone(),
         facet => FacetValue::of(facet, newest).to_string(),
@@ -235,7 +235,7 @@ fn kernel_time(runs: &[&StoredRun]) -> Option<Nanos> {
     samples::median(&times)
 }
 
-fn groups<'a>(
+pub(super) fn groups<'a>(
     runs: &[&'a StoredRun],
     filter: &Filter,
     collided: &BTreeSet<&HostId>,

@@ -31,6 +31,13 @@ fn commands_say_the_same_over_the_wire() {
         (&format!("profiles diff {profile} {profile}"), vec!["table", "json"]),
         ("profiles diff none none", vec!["table"]),
         ("hosts", vec!["table", "json", "csv"]),
+        ("host host-a", vec!["table", "csv", "markdown"]),
+        ("host none", vec!["table"]),
+        ("outliers --include-suspect", vec!["table", "csv", "markdown"]),
+        ("outliers --host none", vec!["table"]),
+        ("history --include-suspect", vec!["table", "csv", "markdown"]),
+        ("history --host host-a", vec!["table", "csv"]),
+        ("history --host none", vec!["table"]),
         ("export", vec!["json", "csv", "table"]),
     ];
     for (words, formats) in commands {
@@ -143,6 +150,18 @@ fn operators_and_readers_ask_a_collector_that_was_set_up() {
     let nobody = ask(&["hosts", "--server", &url, "--tls-ca", &authority]);
     assert_eq!((nobody.code, nobody.stderr.lines().count()), (1, 1), "{nobody:?}");
     assert!(nobody.stderr.contains("--bearer-token-file"), "{nobody:?}");
+
+    let store = format!("sqlite:{}", path("fleet.db"));
+    let simulate = ask(&["simulate", "--hosts", "1", "--weeks", "1", "--store", &store]);
+    assert_eq!(simulate.code, 0, "{simulate:?}");
+    let denied = far(&["hosts", "forget", "web-00", "--yes"], "reader");
+    assert!(denied.stderr.contains("Control/ForgetHost is for the role operator"), "{denied:?}");
+    let forgotten = far(&["hosts", "forget", "web-00", "--yes"], "operator");
+    let says = "host web-00 is forgotten: 2 runs were removed\n";
+    assert_eq!((forgotten.code, forgotten.stdout.as_str()), (0, says), "{forgotten:?}");
+    let unknown = far(&["hosts", "forget", "web-00", "--yes"], "operator");
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (5, ""), "{unknown:?}");
+    assert!(unknown.stderr.contains("the nearest: "), "{unknown:?}");
 
     let id = reader["id"].as_str().unwrap();
     let revoked = far(&["token", "revoke", id, "-f", "json"], "operator").json();

@@ -8,8 +8,8 @@ use fleetmark_proto::{
     role::Role,
     token::JoinToken,
     v1::{
-        AgentsRequest, AuditRequest, RevokeAgentRequest, RevokeTokenRequest, TokensRequest,
-        control_client::ControlClient, enrollment_client::EnrollmentClient,
+        AgentsRequest, AuditRequest, ForgetHostRequest, RevokeAgentRequest, RevokeTokenRequest,
+        TokensRequest, control_client::ControlClient, enrollment_client::EnrollmentClient,
         query_client::QueryClient,
     },
 };
@@ -230,7 +230,7 @@ fn request(key: &KeyPair) -> Vec<u8> {
     CertificateParams::default().serialize_request(key).unwrap().der().to_vec()
 }
 
-const CALLS: usize = 7;
+const CALLS: usize = 8;
 
 /// One of the calls that no agent may make.
 async fn ask(channel: &Channel, which: usize, host: &str) -> Result<(), Status> {
@@ -257,6 +257,10 @@ async fn ask(channel: &Channel, which: usize, host: &str) -> Result<(), Status> 
                 .revoke_agent(RevokeAgentRequest { host_id, ..RevokeAgentRequest::default() })
                 .await
                 .map(drop)
+        }
+        6 => {
+            let host_id = host.to_owned();
+            control.forget_host(ForgetHostRequest { host_id }).await.map(drop)
         }
         _ => control.audit(AuditRequest::default()).await.map(drop),
     }

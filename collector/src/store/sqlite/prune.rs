@@ -9,15 +9,15 @@ use super::{Company, Pruned, Retention, Sqlite, StoreError, microseconds};
 
 /// How much goes at a time.
 #[derive(Clone, Copy)]
-struct Pace {
+pub(super) struct Pace {
     /// Rows of one transaction.
-    chunk: i64,
+    pub(super) chunk: i64,
     /// Between two transactions the store is left to who waits for it.
-    pause: Duration,
+    pub(super) pause: Duration,
 }
 
 impl Pace {
-    fn of(company: Company) -> Self {
+    pub(super) fn of(company: Company) -> Self {
         match company {
             // SQLite's writers look whether it is free up to 100 ms apart, most of them sooner.
             Company::Others => Self { chunk: 100, pause: Duration::from_millis(20) },
@@ -28,7 +28,7 @@ impl Pace {
 }
 
 /// A key of `receipt` or `run`.
-type Key = Vec<u8>;
+pub(super) type Key = Vec<u8>;
 
 /// What would be removed.
 pub(super) fn expired(connection: &Connection, retention: Retention) -> Result<Pruned, StoreError> {

@@ -1,6 +1,7 @@
 //! Tokens, hosts that joined, and the audit trail, in the file that holds the runs.
 
 mod audit;
+mod forget;
 mod revocation;
 mod row;
 
@@ -152,6 +153,10 @@ impl Registry for Sqlite {
             Ok(standing)
         })
         .await
+    }
+
+    async fn forget(&self, host_id: HostId, by: AuditEntry) -> Result<u64, StoreError> {
+        forget::forget(self, host_id, by).await
     }
 
     async fn record(&self, entry: AuditEntry) -> Result<(), StoreError> {
