@@ -13,7 +13,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fleetmark_proto::shell::{self, Exit, output::tell};
+use clap::CommandFactory;
+use fleetmark_proto::shell::{
+    self, Exit,
+    about::{self, AboutCommand, Place},
+    output::tell,
+};
 use rustix::process::Signal;
 use tokio::{
     runtime,
@@ -24,7 +29,7 @@ use url::Url;
 pub use run::{conclude, measured};
 
 use crate::{
-    args::{AccessArgs, Cli, Command},
+    args::{AccessArgs, Cli, Command, GlobalArgs},
     delivery::{Courier, Event, Keyring, Pace},
     memory, private,
     run::RunError,
@@ -40,6 +45,7 @@ pub(crate) fn obey(cli: Cli) -> Result<Exit, Stopped> {
     let _ = match &cli.command {
         Command::Run(_) | Command::Daemon(_) | Command::Enroll(_) => private::folder(&folder),
         Command::Spool(_) | Command::Hardware(_) => private::tighten(&folder),
+        Command::About(_) => Ok(()),
     };
     match cli.command {
         Command::Run(arguments) => run::run(&arguments, state_dir),
@@ -47,7 +53,25 @@ pub(crate) fn obey(cli: Cli) -> Result<Exit, Stopped> {
         Command::Spool(arguments) => spool::spool(&arguments, state_dir),
         Command::Enroll(arguments) => enroll::enroll(&arguments, state_dir),
         Command::Hardware(arguments) => hardware::hardware(&arguments),
+        Command::About(command) => about::<Cli>("agent", &command, &cli.global),
     }
+}
+
+/// Tells what is asked of `binary` itself, whose command line is `T`.
+///
+/// # Errors
+///
+/// If it cannot be told.
+pub fn about<T: CommandFactory>(
+    binary: &str,
+    command: &AboutCommand,
+    global: &GlobalArgs,
+) -> Result<Exit, Stopped> {
+    let place = Place { config: global.config.as_deref(), state_dir: &global.state_dir };
+    about::obey::<T>(binary, command, place).map_err(|error| match error.is_usage() {
+        true => Stopped::usage(&error),
+        false => Stopped::from(error),
+    })
 }
 
 /// Whoever writes past a limit on the size of files is killed, unless somebody takes the signal; then writing fails. It is

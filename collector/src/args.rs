@@ -18,6 +18,7 @@ use fleetmark_agent::args::{AccessArgs, GlobalArgs, MeasureArgs};
 use fleetmark_proto::{
     plan::{Scenario, Spawner},
     shell::{
+        about::AboutCommand,
         output::OutputArgs,
         value::{self, Since},
     },
@@ -27,7 +28,7 @@ use url::Url;
 
 use crate::{
     store::StoreUrl,
-    view::{Facet, Filter},
+    view::{self, Facet, Filter},
 };
 
 /// Collect what agents measure, and answer with medians per hardware profile
@@ -57,8 +58,9 @@ pub enum Command {
     Profiles(ProfilesArgs),
     /// List the hosts that are known
     Hosts(ListArgs),
-    /// Print every run with its raw samples, as JSON or CSV
-    Export(ListArgs),
+    /// Print raw samples with all that is known of their runs, a line each, as CSV or JSON
+    #[command(long_about = view::export_help())]
+    Export(ExportArgs),
     /// Remove old runs and old lines of the audit trail; a report that comes again is a duplicate all the same
     Prune(PruneArgs),
     /// Fill an empty store with a fleet that does not exist, to try the other commands on
@@ -75,6 +77,9 @@ pub enum Command {
     /// Each line has one of the events enrolled, replaced (a host joined again, with another key), renewed, refused, token-created,
     /// token-revoked, agent-revoked, agent-restored (that was taken back) and pruned (old lines were removed). Of refusals the newest 100,000 are kept.
     Audit(AuditArgs),
+    /// What the binary tells of itself.
+    #[command(flatten)]
+    About(AboutCommand),
 }
 
 /// Where runs are kept.
@@ -232,6 +237,29 @@ pub struct ReportArgs {
     pub output: OutputArgs,
 }
 
+/// Flags of `export`. Unlike a report it has all there is unless something is left out.
+#[derive(Args, Clone, Debug)]
+#[command(
+    mut_arg("since", |arg| arg.default_value("1970-01-01T00:00:00Z").hide_default_value(true)),
+    mut_arg("include_suspect", |arg| arg.hide(true)),
+    mut_arg("format", |arg| arg.default_value("csv"))
+)]
+pub struct ExportArgs {
+    /// Where to read.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Which runs and cells.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Print whole reports in place of samples, with evidence and verdicts, each as `fleetmark-agent run --format json` does;
+    /// in JSON alone
+    #[arg(long)]
+    pub reports: bool,
+    /// Form and place of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 /// Flags of `profiles`, and what else can be asked of them.
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -263,7 +291,7 @@ pub struct DiffArgs {
     pub list: ListArgs,
 }
 
-/// Flags of `profiles`, `hosts` and `export`.
+/// Flags of `profiles` and `hosts`.
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
     /// Where to read.

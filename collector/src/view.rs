@@ -11,7 +11,7 @@ mod names;
 mod pruning;
 
 pub use diff::{FacetDiff, ProfileDiff, diff};
-pub use export::{ExportedRun, export};
+pub use export::{CellSamples, ExportedRun, Samples, help as export_help, samples};
 pub use facet::{Facet, FacetValue};
 pub use filter::{Filter, Hint, what_would_match};
 pub use fleet::{HostRow, ProfileRow, hosts, profiles};
