@@ -195,7 +195,10 @@ fn what_is_wrong_with_settings_is_told_by_line() {
     fs::write(&good, "[agent]\nrounds = 3\n").unwrap();
     let good = good.to_str().unwrap();
     let check = set.asks(&agent(), &["config", "check", good], &[]);
-    assert_eq!((check.code, check.stdout), (0, format!("{good}: nothing is wrong\n")));
+    assert_eq!(
+        (check.code, check.stdout),
+        (0, format!("{good}: nothing is wrong with what it says to fleetmark-agent\n"))
+    );
     let missing = set.asks(&agent(), &["config", "check", "/nonexistent/x.toml"], &[]);
     assert_eq!((missing.code, missing.stderr.lines().count()), (2, 1), "{missing:?}");
 

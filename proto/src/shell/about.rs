@@ -40,7 +40,8 @@ pub struct ConfigArgs {
 /// The commands of `config`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Tell what is wrong in a settings file: unknown keys, wrong types and values; exit with 2 if anything is
+    /// Tell what is wrong in this program's part of a settings file: unknown keys, wrong types and values; exit with 2 if
+    /// anything is
     Check(ConfigCheckArgs),
     /// Print every setting with its value and whether that is from a flag, a variable, the settings file or the default
     Show(ConfigShowArgs),

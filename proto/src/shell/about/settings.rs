@@ -35,6 +35,7 @@ pub(super) fn check(
     let text = read(&path)?;
     let checked = Checked {
         schema: "fleetmark.config-check/1",
+        binary: format!("fleetmark-{binary}"),
         file: path.display().to_string(),
         problems: problems(cli, binary, &text),
     };
@@ -154,6 +155,7 @@ fn line_at(text: &str, place: usize) -> usize {
 #[derive(Debug, Serialize)]
 struct Checked {
     schema: &'static str,
+    binary: String,
     file: String,
     problems: Vec<Problem>,
 }
@@ -168,9 +170,9 @@ struct Problem {
 
 impl Checked {
     fn lines(&self) -> String {
-        let Self { file, problems, .. } = self;
+        let Self { binary, file, problems, .. } = self;
         if problems.is_empty() {
-            return format!("{file}: nothing is wrong\n");
+            return format!("{file}: nothing is wrong with what it says to {binary}\n");
         }
         let line = |problem: &Problem| format!("{file}:{}: {}\n", problem.line, problem.problem);
         problems.iter().map(line).collect()
