@@ -12,7 +12,7 @@ use fleetmark_proto::{
     limits,
     plan::{Amount, Scenario, Spawner},
     series::Pass,
-    shell::{self, output::OutputArgs, value},
+    shell::{self, about::AboutCommand, output::OutputArgs, value},
 };
 use url::Url;
 use zeroize::Zeroizing;
@@ -60,6 +60,9 @@ pub enum Command {
     Enroll(EnrollArgs),
     /// Print what was detected, and the profile that it gives
     Hardware(HardwareArgs),
+    /// What the binary tells of itself.
+    #[command(flatten)]
+    About(AboutCommand),
 }
 
 /// Flags of `enroll`.

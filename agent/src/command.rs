@@ -13,7 +13,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fleetmark_proto::shell::{self, Exit, output::tell};
+use clap::CommandFactory;
+use fleetmark_proto::shell::{
+    self, Exit,
+    about::{self, AboutCommand, Place},
+    output::tell,
+};
 use rustix::process::Signal;
 use tokio::{
     runtime,
@@ -24,7 +29,7 @@ use url::Url;
 pub use run::{conclude, measured};
 
 use crate::{
-    args::{AccessArgs, Cli, Command},
+    args::{AccessArgs, Cli, Command, GlobalArgs},
     delivery::{Courier, Event, Keyring, Pace},
     memory, private,
     run::RunError,
@@ -36,15 +41,35 @@ pub(crate) fn obey(cli: Cli) -> Result<Exit, Stopped> {
     let state_dir = &cli.global.state_dir;
     survive_file_size_limits()?;
     let folder = state_dir.join("agent");
-    // Where there is none yet, whoever makes it does so; and whoever cannot have it so says why where it needs the folder.
-    let _ = private::tighten(&folder);
+    if !matches!(cli.command, Command::About(_)) {
+        // Where there is none yet, whoever makes it does so; and whoever cannot have it so says why where it needs the folder.
+        let _ = private::tighten(&folder);
+    }
     match cli.command {
         Command::Run(arguments) => run::run(&arguments, state_dir),
         Command::Daemon(arguments) => daemon::daemon(*arguments, state_dir),
         Command::Spool(arguments) => spool::spool(&arguments, state_dir),
         Command::Enroll(arguments) => enroll::enroll(&arguments, state_dir),
         Command::Hardware(arguments) => hardware::hardware(&arguments),
+        Command::About(command) => about::<Cli>("agent", &command, &cli.global),
     }
+}
+
+/// Tells what is asked of `binary` itself, whose command line is `T`.
+///
+/// # Errors
+///
+/// If it cannot be told.
+pub fn about<T: CommandFactory>(
+    binary: &str,
+    command: &AboutCommand,
+    global: &GlobalArgs,
+) -> Result<Exit, Stopped> {
+    let place = Place { config: global.config.as_deref(), state_dir: &global.state_dir };
+    about::obey::<T>(binary, command, place).map_err(|error| match error.is_usage() {
+        true => Stopped::usage(&error),
+        false => Stopped::from(error),
+    })
 }
 
 /// Whoever writes past a limit on the size of files is killed, unless somebody takes the signal; then writing fails. It is

@@ -22,6 +22,7 @@ use fleetmark_agent::args::{AccessArgs, GlobalArgs, MeasureArgs};
 use fleetmark_proto::{
     plan::{Scenario, Spawner},
     shell::{
+        about::AboutCommand,
         output::OutputArgs,
         value::{self, Since},
     },
@@ -31,7 +32,7 @@ use url::Url;
 
 use crate::{
     store::StoreUrl,
-    view::{Facet, Filter},
+    view::{self, Facet, Filter},
 };
 
 /// Collect what agents measure, and answer with medians per hardware profile
@@ -79,8 +80,9 @@ pub enum Command {
     /// A point of a host is a run, a point of a profile the median over its hosts in a week. A step of 5% or more between points
     /// whose intervals are apart is a jump. Suspect runs of a host are shown and marked.
     History(HistoryArgs),
-    /// Print every run with its raw samples, as JSON or CSV
-    Export(ListArgs),
+    /// Print raw samples with all that is known of their runs, a line each, as CSV or JSON
+    #[command(long_about = view::export_help())]
+    Export(ExportArgs),
     /// Remove old runs and old lines of the audit trail; a report that comes again is a duplicate all the same
     Prune(PruneArgs),
     /// Fill an empty store with a fleet that does not exist, to try the other commands on
@@ -98,6 +100,9 @@ pub enum Command {
     /// token-revoked, agent-revoked, agent-restored (that was taken back), host-forgotten (its runs were removed) and pruned (old lines were removed).
     /// Of refusals the newest 100,000 are kept.
     Audit(AuditArgs),
+    /// What the binary tells of itself.
+    #[command(flatten)]
+    About(AboutCommand),
 }
 
 /// Where runs are kept.
@@ -250,6 +255,29 @@ pub struct ReportArgs {
     /// Compare the other spawners with this one
     #[arg(long, value_enum, default_value_t = Spawner::Thread, value_name = "SPAWNER")]
     pub against: Spawner,
+    /// Form and place of the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Flags of `export`. Unlike a report it has all there is unless something is left out.
+#[derive(Args, Clone, Debug)]
+#[command(
+    mut_arg("since", |arg| arg.default_value("1970-01-01T00:00:00Z").hide_default_value(true)),
+    mut_arg("include_suspect", |arg| arg.hide(true)),
+    mut_arg("format", |arg| arg.default_value("csv"))
+)]
+pub struct ExportArgs {
+    /// Where to read.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Which runs and cells.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Print whole reports in place of samples, with evidence and verdicts, each as `fleetmark-agent run --format json` does;
+    /// in JSON alone
+    #[arg(long)]
+    pub reports: bool,
     /// Form and place of the result.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -32,7 +32,7 @@ use std::{ffi::OsString, io, sync::Arc, time::Duration};
 
 use fleetmark_agent::{
     args::GlobalArgs,
-    command::{Stopped, conclude, run_error},
+    command::{Stopped, about, conclude, run_error},
     run::Findings,
 };
 use fleetmark_proto::{
@@ -101,12 +101,13 @@ async fn obey(cli: Cli) -> Result<Exit, Stopped> {
         Command::Host(arguments) => reading::host(arguments).await,
         Command::Outliers(arguments) => reading::outliers(arguments).await,
         Command::History(arguments) => reading::history(arguments).await,
-        Command::Export(arguments) => reading::export(&arguments).await,
+        Command::Export(arguments) => reading::export(arguments).await,
         Command::Simulate(arguments) => simulate(arguments).await,
         Command::Prune(arguments) => prune(&arguments).await,
         Command::Token(TokenArgs { command }) => operate::token(command, &cli.global).await,
         Command::Agent(AgentArgs { command }) => operate::agent(command).await,
         Command::Audit(arguments) => operate::audit(arguments).await,
+        Command::About(command) => about::<Cli>("collector", &command, &cli.global),
     }
 }
 

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use crate::{
     args::{
-        CompareArgs, DiffArgs, HistoryArgs, HostArgs, ListArgs, OutliersArgs, ReportArgs,
-        SourceArgs,
+        CompareArgs, DiffArgs, ExportArgs, HistoryArgs, HostArgs, ListArgs, OutliersArgs,
+        ReportArgs, SourceArgs,
     },
     render::{self, RenderError},
     source::Source,
@@ -145,11 +145,25 @@ pub(crate) async fn hosts(arguments: &ListArgs) -> Result<Exit, Stopped> {
     list(arguments, |runs, format| render::hosts(&view::hosts(runs), format)).await
 }
 
-pub(crate) async fn export(arguments: &ListArgs) -> Result<Exit, Stopped> {
-    if !matches!(arguments.output.format, Format::Json | Format::Csv) {
+pub(crate) async fn export(arguments: ExportArgs) -> Result<Exit, Stopped> {
+    let ExportArgs { source: from, select, reports, output } = arguments;
+    let filter = select.filter(Timestamp::now());
+    // Before anything is read, which takes its time.
+    if !matches!((reports, output.format), (_, Format::Json) | (false, Format::Csv)) {
         return Err(Stopped::usage(&RenderError::NoSuchForm));
     }
-    list(arguments, |runs, format| render::export(&view::export(runs), format)).await
+    let source = source(&from).await?;
+    let runs = matching(&source, &filter).await?;
+    let samples = view::samples(&runs, &filter);
+    let parts: Box<dyn Iterator<Item = String>> = match reports {
+        true => Box::new(render::reports(samples.runs(), output.format)?),
+        false => Box::new(render::samples(&samples, output.format)?),
+    };
+    if samples.runs().is_empty() {
+        return nothing_matches(&source, &filter, &output, &parts.collect::<String>()).await;
+    }
+    output.write_parts(parts)?;
+    Ok(Exit::Success)
 }
 
 async fn list(

@@ -2,12 +2,14 @@
 
 mod compare;
 mod csv;
+mod export;
 mod history;
 mod host;
 mod known;
 mod outliers;
 mod table;
 
+pub use export::{reports, samples};
 pub use history::history;
 pub use host::host;
 pub use known::{agents, audit, created, revocation, tokens};
@@ -23,7 +25,7 @@ use fleetmark_proto::{
 };
 use serde::Serialize;
 
-use crate::view::{Comparison, ExportedRun, HostRow, ProfileDiff, ProfileRow, Pruning, View};
+use crate::view::{Comparison, HostRow, ProfileDiff, ProfileRow, Pruning, View};
 
 /// A view could not be written in the form that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +34,7 @@ pub enum RenderError {
     #[error("cannot write JSON")]
     Json(#[from] serde_json::Error),
     /// The form does not exist for this result.
-    #[error("export has the formats json and csv")]
+    #[error("export has the formats json and csv; whole reports have json alone")]
     NoSuchForm,
 }
 
@@ -94,19 +96,6 @@ pub fn profile_diff(diff: &ProfileDiff, format: Format) -> Result<String, Render
 /// If the form refuses a value.
 pub fn hosts(rows: &[HostRow], format: Format) -> Result<String, RenderError> {
     listed(rows, &table::hosts(rows), format)
-}
-
-/// Every run with its raw samples: JSON with all there is, or CSV with a line a sample.
-///
-/// # Errors
-///
-/// If the form is neither, or refuses a value.
-pub fn export(runs: &[ExportedRun], format: Format) -> Result<String, RenderError> {
-    match format {
-        Format::Json => json(runs),
-        Format::Csv => Ok(csv::samples(runs)),
-        Format::Table | Format::Markdown => Err(RenderError::NoSuchForm),
-    }
 }
 
 /// What was removed from the store.

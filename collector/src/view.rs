@@ -22,7 +22,7 @@ pub use compare::{
     earliest, only_earlier,
 };
 pub use diff::{FacetDiff, ProfileDiff, diff};
-pub use export::{ExportedRun, export};
+pub use export::{CellSamples, ExportedRun, Samples, help as export_help, samples};
 pub use facet::{Facet, FacetValue};
 pub use fact::{BOOT, Change, Difference};
 pub use filter::{Filter, Hint, what_would_match};

@@ -1,5 +1,6 @@
 //! What both binaries promise a person at a shell: exit codes, where settings come from, formats, and one line an error.
 
+pub mod about;
 pub mod config;
 pub mod exit;
 pub mod grid;

@@ -5,7 +5,7 @@ use fleetmark_proto::{
 };
 use serde::Serialize;
 
-use crate::view::{CellView, ExportedRun, ProfileView, VerdictView, View};
+use crate::view::{CellView, ProfileView, VerdictView, View};
 
 /// A line a cell with its verdict, then a line a series. The cells themselves are of no pass.
 pub(super) fn medians(view: &View) -> String {
@@ -79,63 +79,4 @@ fn line<'a>(
         ratio: verdict.map(|verdict| verdict.ratio),
         verdict: verdict.map(|verdict| verdict.verdict.name()),
     }
-}
-
-/// A line a sample. Round 0 is the cold one.
-pub(super) fn samples(runs: &[ExportedRun]) -> String {
-    #[derive(Serialize)]
-    struct Line<'a> {
-        report_id: String,
-        received_at: String,
-        sent_at: Option<String>,
-        started_at: String,
-        host_id: &'a str,
-        host_name: &'a str,
-        profile_id: &'a str,
-        profile_name: &'a str,
-        quality: &'a str,
-        partial: Option<&'a str>,
-        workers: u32,
-        pass: &'a str,
-        variant: &'a str,
-        metric: &'a str,
-        scenario: &'a str,
-        spawner: &'a str,
-        workload: String,
-        units: u64,
-        round: u64,
-        sample_ns: u64,
-    }
-    let lines = runs.iter().flat_map(|run| {
-        let report = &run.report;
-        let cells = report.cells.iter().map(|cell| (None, cell));
-        let series = report.series.iter().map(|series| (Some(series.key), &series.cell));
-        cells.chain(series).flat_map(move |(key, cell)| {
-            let rounds = cell.cold_ns.map(|cold| (0, cold)).into_iter();
-            let rounds = rounds.chain((1..).zip(cell.samples_ns.iter().copied()));
-            rounds.map(move |(round, sample)| Line {
-                report_id: report.report_id.to_string(),
-                received_at: run.received_at.to_string(),
-                sent_at: run.sent_at.map(|time| time.to_string()),
-                started_at: report.started_at.to_string(),
-                host_id: report.host.id.as_str(),
-                host_name: &report.host.name,
-                profile_id: report.profile.id.as_str(),
-                profile_name: &report.profile.name,
-                quality: report.quality.verdict.name(),
-                partial: report.partial.as_deref(),
-                workers: report.workers.count,
-                pass: key.map_or("", |key| key.pass.name()),
-                variant: key.map_or("", |key| key.variant.name()),
-                metric: key.map_or("elapsed", |key| key.metric.name()),
-                scenario: cell.scenario.name(),
-                spawner: cell.spawner.name(),
-                workload: cell.workload.to_string(),
-                units: cell.units,
-                round,
-                sample_ns: sample.0,
-            })
-        })
-    });
-    csv(lines)
 }

@@ -314,8 +314,13 @@ fn reading_commands_have_every_form_and_filter() {
         (&["profiles", "-f", "markdown"], "| id"),
         (&["hosts"], "rack=7"),
         (&["hosts", "-f", "csv"], "id,name,profile,runs,suspect,partial,last_seen,labels,state"),
-        (&["export", "-f", "csv"], "report_id,received_at,sent_at,started_at,host_id"),
-        (&["export", "-f", "json"], "\"samples_ns\""),
+        (
+            &["export", "-f", "csv"],
+            "report_id,received_at,sent_at,started_at,ended_at,host.id,host.name",
+        ),
+        (&["export", "-f", "json"], "\"sample_ns\":"),
+        (&["export", "--reports", "-f", "json"], "\"samples_ns\":["),
+        (&["export", "--scenario", "waiting"], ",waiting,tokio,"),
     ] {
         let done = read(words);
         assert_eq!(done.code, 0, "{words:?} {done:?}");

@@ -186,7 +186,7 @@ fn a_run_that_is_broken_off_is_a_partial_report_in_no_median() {
     let read = |words: &[&str]| {
         run(command(&collector()).args(words).args(["-f", "json", "--store", &store])).json()
     };
-    let export = read(&["export"]);
+    let export = read(&["export", "--reports"]);
     assert_eq!(export[0]["report_id"], report["report_id"]);
     assert!(export[0]["partial"].as_str().unwrap().contains("told to end"), "{export}");
     let view = read(&["report", "--include-suspect"]);
@@ -340,7 +340,8 @@ fn two_daemons_share_a_state_folder() {
     assert_eq!(run(&mut flush).code, 0);
     serving.stop(Signal::TERM);
     let export =
-        run(command(&collector()).args(["export", "-f", "json", "--store", &store])).json();
+        run(command(&collector()).args(["export", "--reports", "-f", "json", "--store", &store]))
+            .json();
     assert_eq!(export.as_array().unwrap().len(), measured, "each report once");
 }
 

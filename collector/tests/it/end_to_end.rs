@@ -145,21 +145,21 @@ fn medians_are_right(profiles: &[Value], csv: &str) {
     }
 }
 
-/// The fields of a line of CSV by their names. Only the workload may be quoted, and it holds no quotes.
+/// The fields of a line of CSV by their names.
 struct Fields<'a> {
     values: BTreeMap<&'a str, String>,
 }
 
 impl<'a> Fields<'a> {
     fn new(line: &str, names: &[&'a str]) -> Self {
-        let mut values = Vec::new();
-        for (place, part) in line.split('"').enumerate() {
-            if place % 2 == 1 {
-                values.push(part.to_owned());
-            } else {
-                let part = part.strip_prefix(',').unwrap_or(part);
-                let part = part.strip_suffix(',').unwrap_or(part);
-                values.extend(part.split(',').map(str::to_owned));
+        let mut values = vec![String::new()];
+        let mut is_quoted = false;
+        for c in line.chars() {
+            match c {
+                // A quote within quotes is written twice; it ends them and begins them again.
+                '"' => is_quoted = !is_quoted,
+                ',' if !is_quoted => values.push(String::new()),
+                c => values.last_mut().unwrap().push(c),
             }
         }
         assert_eq!(values.len(), names.len(), "{line}");

@@ -121,7 +121,7 @@ fn a_limit_on_the_size_of_files_is_a_full_disk() {
     assert_eq!(submit(&refused), stored, "it returns by itself");
     let (status, log) = serving.stop(Signal::TERM);
     assert!(status.success(), "{log:?}");
-    let words = ["export", "--format", "json", "--store", &url];
+    let words = ["export", "--reports", "--format", "json", "--store", &url];
     let export = run(command(&collector()).args(words).arg("--state-dir").arg(folder.path()));
     assert_eq!(export.json().as_array().unwrap().len(), (accepted + 1) * 10);
 }

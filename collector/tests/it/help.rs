@@ -2,47 +2,61 @@
 
 use crate::support::{agent, collector, command, run};
 
+/// The agent's commands.
+pub(crate) const AGENT: [&str; 14] = [
+    "",
+    "run",
+    "daemon",
+    "spool",
+    "spool list",
+    "spool flush",
+    "spool quarantine",
+    "enroll",
+    "hardware",
+    "config",
+    "config check",
+    "config show",
+    "completions",
+    "man",
+];
+
+/// The collector's.
+pub(crate) const COLLECTOR: [&str; 29] = [
+    "",
+    "local",
+    "init",
+    "serve",
+    "report",
+    "compare",
+    "profiles",
+    "profiles diff",
+    "hosts",
+    "hosts forget",
+    "host",
+    "outliers",
+    "history",
+    "export",
+    "prune",
+    "simulate",
+    "token",
+    "token create",
+    "token list",
+    "token revoke",
+    "agent",
+    "agent list",
+    "agent revoke",
+    "audit",
+    "config",
+    "config check",
+    "config show",
+    "completions",
+    "man",
+];
+
 #[test]
 fn help_is_as_it_was_read_last() {
-    let agent_commands = [
-        "",
-        "run",
-        "daemon",
-        "spool",
-        "spool list",
-        "spool flush",
-        "spool quarantine",
-        "enroll",
-        "hardware",
-    ];
-    let collector_commands = [
-        "",
-        "local",
-        "init",
-        "serve",
-        "report",
-        "compare",
-        "profiles",
-        "profiles diff",
-        "hosts",
-        "hosts forget",
-        "host",
-        "outliers",
-        "history",
-        "export",
-        "prune",
-        "token",
-        "token create",
-        "token list",
-        "token revoke",
-        "agent",
-        "agent list",
-        "agent revoke",
-        "audit",
-    ];
-    let commands = agent_commands.iter().map(|name| ("agent", agent(), *name));
-    let commands =
-        commands.chain(collector_commands.iter().map(|name| ("collector", collector(), *name)));
+    let commands = AGENT.iter().map(|name| ("agent", agent(), *name));
+    let commands = commands.chain(COLLECTOR.iter().map(|name| ("collector", collector(), *name)));
     for (binary, path, name) in commands {
         let words = name.split_whitespace().chain(["--help"]);
         let done = run(command(&path).args(words));

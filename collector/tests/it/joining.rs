@@ -109,7 +109,7 @@ fn a_host_joins_and_reports_as_who_it_is() {
     assert_eq!(report["host"]["id"], "web-1");
     assert_eq!(report["labels"], json!({ "env": "prod", "owner": "ann", "rack": "7" }));
     assert!(done.stderr.contains(": stored by the collector at https://"), "{done:?}");
-    let stored = fleet.collector(&["export", "--format", "json"]).json();
+    let stored = fleet.collector(&["export", "--reports", "--format", "json"]).json();
     let text = stored.to_string();
     assert!(text.contains("web-1") && text.contains("prod"), "{text}");
 

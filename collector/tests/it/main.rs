@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops where it fails")]
 
+mod about;
 mod command_line;
 mod compare;
 mod crowd;
@@ -10,6 +11,7 @@ mod deploy;
 mod docker;
 mod durability;
 mod end_to_end;
+mod export;
 mod faults;
 mod full_disk;
 mod hardware;

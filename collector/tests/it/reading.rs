@@ -39,6 +39,9 @@ fn commands_say_the_same_over_the_wire() {
         ("history --host host-a", vec!["table", "csv"]),
         ("history --host none", vec!["table"]),
         ("export", vec!["json", "csv", "table"]),
+        ("export --reports", vec!["json", "csv"]),
+        ("export --spawner tokio --host host-a", vec!["json", "csv"]),
+        ("export --label rack=9", vec!["json", "csv"]),
     ];
     for (words, formats) in commands {
         for format in formats {

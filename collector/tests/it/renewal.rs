@@ -69,7 +69,7 @@ fn renewed_at(fleet: &Fleet, host: &str) -> Timestamp {
 
 /// When the one run ended that is stored, which is whole and has so many rounds.
 fn one_whole_run(fleet: &Fleet, rounds: usize) -> Timestamp {
-    let runs = fleet.collector(&["export", "--format", "json"]).json();
+    let runs = fleet.collector(&["export", "--reports", "--format", "json"]).json();
     let [run] = &runs.as_array().unwrap()[..] else { panic!("one run: {runs}") };
     assert_eq!(run["partial"], Value::Null, "{run}");
     assert_eq!(run["cells"][0]["samples_ns"].as_array().unwrap().len(), rounds, "{run}");

@@ -65,7 +65,7 @@ impl Open {
 
 /// How many reports of each host are stored.
 fn stored(fleet: &Fleet) -> BTreeMap<String, usize> {
-    let runs = fleet.collector(&["export", "--format", "json"]).json();
+    let runs = fleet.collector(&["export", "--reports", "--format", "json"]).json();
     let mut counts = BTreeMap::new();
     for run in runs.as_array().unwrap() {
         *counts.entry(run["host"]["id"].as_str().unwrap().to_owned()).or_default() += 1;

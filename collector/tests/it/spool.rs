@@ -87,7 +87,8 @@ fn a_report_waits_for_its_collector() {
     assert_eq!(spool(folder.path(), &["list", "-f", "json"]).json(), json!([]));
     serving.stop(Signal::TERM);
     let export =
-        run(command(&collector()).args(["export", "-f", "json", "--store", &store])).json();
+        run(command(&collector()).args(["export", "--reports", "-f", "json", "--store", &store]))
+            .json();
     assert_eq!(export.as_array().unwrap().len(), 2);
 }
 

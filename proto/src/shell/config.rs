@@ -16,7 +16,7 @@ use clap::{
 };
 use toml::{Table, Value};
 
-use super::{Exit, default_config, output::tell};
+use super::{Exit, about, default_config, output::tell};
 use crate::token;
 
 /// What a command line came to, if it is not to be run.
@@ -66,7 +66,8 @@ pub fn parse<T: CommandFactory + FromArgMatches>(
     let command = command::<T>(binary);
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let matches = matches(command.clone(), &arguments)?;
-    let matches = match settings_file(&matches) {
+    let is_about = matches.subcommand_name().is_some_and(|name| about::NAMES.contains(&name));
+    let matches = match settings_file(&matches).filter(|_| !is_about) {
         None => matches,
         Some(path) => {
             let wrong = |what: String| Stop::Wrong(format!("{}: {what}", path.display()));
@@ -90,12 +91,15 @@ fn stop(error: clap::Error) -> Stop {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Stop::Wrong("a command is needed; see --help".to_owned())
         }
-        _ => {
-            let paragraph = text.split("\n\n").next().unwrap_or_default();
-            let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
-            Stop::Wrong(line.trim_start_matches("error: ").to_owned())
-        }
+        _ => Stop::Wrong(complaint(&text)),
     }
+}
+
+/// The first paragraph of what clap says, on one line.
+pub(super) fn complaint(text: &str) -> String {
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.trim_start_matches("error: ").to_owned()
 }
 
 fn dress(command: Command, binary: &str) -> Command {
@@ -184,20 +188,27 @@ fn apply(command: Command, table: &Table) -> Result<Command, String> {
 }
 
 fn with_default(arg: Arg, value: &Value) -> Result<Arg, String> {
+    words(&arg, value).map(|words| arg.default_values(words))
+}
+
+/// What a value of the settings file is as if it was typed: each part, where the flag can be typed several times.
+///
+/// # Errors
+///
+/// If no flag, or not this one, can have such a value.
+pub(super) fn words(arg: &Arg, value: &Value) -> Result<Vec<String>, String> {
+    let key = arg.get_long().unwrap_or_default();
     let scalar = |value: &Value| match value {
         Value::String(text) => Ok(text.clone()),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Ok(value.to_string()),
-        _ => Err(format!("{} must be a string, a number, true or false", arg.get_id())),
+        _ => Err(format!("{key} must be a string, a number, true or false")),
     };
     match value {
-        Value::Array(values) => {
-            let values = values.iter().map(scalar).collect::<Result<Vec<_>, _>>()?;
-            Ok(arg.default_values(values))
+        Value::Array(_) if !matches!(arg.get_action(), ArgAction::Append) => {
+            Err(format!("{key} has one value, and cannot be a list"))
         }
-        value => {
-            let value = scalar(value)?;
-            Ok(arg.default_value(value))
-        }
+        Value::Array(values) => values.iter().map(scalar).collect(),
+        value => Ok(vec![scalar(value)?]),
     }
 }
 
@@ -252,6 +263,7 @@ mod tests {
         assert_eq!(run(file, &[]), Ok((22, true, vec!["a=1".into(), "b=2".into()])));
         assert_eq!(run(file, &["--rounds", "5"]).unwrap().0, 5);
         assert_eq!(run("", &[]), Ok((11, false, vec![])));
+        assert_eq!(run("[agent]\nlabel = []", &[]).unwrap().2, Vec::<String>::new());
     }
 
     #[test]
@@ -261,6 +273,7 @@ mod tests {
             ("[agnet]\n", "[agnet] is not a table"),
             ("[agent]\nrounds = \"many\"", "invalid value 'many'"),
             ("[agent]\nrounds = {}", "rounds must be a string, a number"),
+            ("[agent]\nrounds = [1, 2]", "rounds has one value"),
             ("agent = 3", "agent must be a table"),
             ("[agent", "TOML"),
         ] {

@@ -1,8 +1,8 @@
 //! Where results go, and in which form.
 
 use std::{
-    fs::{self, OpenOptions, Permissions},
-    io::{self, Write as _},
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, BufWriter, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -58,6 +58,20 @@ impl OutputArgs {
         }
     }
 
+    /// Writes a result part by part, each as it is made. A reader that has gone away is no error, and gets no further part.
+    ///
+    /// # Errors
+    ///
+    /// If the file or stream cannot be written.
+    pub fn write_parts(&self, parts: impl IntoIterator<Item = String>) -> Result<(), WriteError> {
+        let Some(path) = &self.output else {
+            return told(write_all(io::stdout().lock(), parts));
+        };
+        File::create(path)
+            .and_then(|file| write_all(file, parts))
+            .map_err(|source| WriteError { place: path.display().to_string(), source })
+    }
+
     /// Writes a result that is a secret: a file of it is for its owner alone.
     ///
     /// # Errors
@@ -89,7 +103,18 @@ fn private(path: &Path, text: &str) -> io::Result<()> {
 /// If the stream cannot be written for any other reason.
 pub fn print(text: &str) -> Result<(), WriteError> {
     let mut stream = io::stdout().lock();
-    match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
+    told(stream.write_all(text.as_bytes()).and_then(|()| stream.flush()))
+}
+
+fn write_all(stream: impl io::Write, parts: impl IntoIterator<Item = String>) -> io::Result<()> {
+    let mut stream = BufWriter::new(stream);
+    parts.into_iter().try_for_each(|part| stream.write_all(part.as_bytes()))?;
+    stream.flush()
+}
+
+/// What came of writing to standard output.
+fn told(written: io::Result<()>) -> Result<(), WriteError> {
+    match written {
         Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
             Err(WriteError { place: "standard output".to_owned(), source })
         }
