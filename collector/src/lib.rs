@@ -85,6 +85,7 @@ async fn obey(cli: Cli) -> Result<Exit, Stopped> {
         Command::Init(arguments) => setup::init(arguments, &cli.global),
         Command::Serve(arguments) => serving::serve(arguments, &cli.global).await,
         Command::Report(arguments) => reading::report(arguments).await,
+        Command::Advise(arguments) => reading::advise(arguments).await,
         Command::Profiles(ProfilesArgs { command: Some(ProfilesCommand::Diff(diff)), .. }) => {
             reading::profiles_diff(&diff).await
         }

@@ -1,6 +1,8 @@
-//! How views look: as tables, JSON, CSV and Markdown. No I/O; text comes out.
+//! How views look: as tables, JSON, CSV, Markdown and pages. No I/O; text comes out.
 
+mod advise;
 mod csv;
+mod html;
 mod known;
 mod table;
 
@@ -9,7 +11,7 @@ pub use known::{agents, audit, created, revocation, tokens};
 use fleetmark_proto::shell::{grid::Grid, output::Format};
 use serde::Serialize;
 
-use crate::view::{ExportedRun, HostRow, ProfileDiff, ProfileRow, Pruning, View};
+use crate::view::{Advice, ExportedRun, HostRow, ProfileDiff, ProfileRow, Pruning, Spread, View};
 
 /// A view could not be written in the form that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,26 @@ pub fn medians(view: &View, format: Format) -> Result<String, RenderError> {
         Format::Csv => Ok(csv::medians(view)),
         Format::Table => Ok(table::medians(view, table::Look::Text)),
         Format::Markdown => Ok(table::medians(view, table::Look::Markdown)),
+    }
+}
+
+/// Medians per profile as one page for a browser, with where each host stands.
+#[must_use]
+pub fn report(view: &View, spreads: &[Spread]) -> String {
+    html::report(view, spreads)
+}
+
+/// Which spawner for which kind of work.
+///
+/// # Errors
+///
+/// If the form refuses a value.
+pub fn advice(advice: &Advice, format: Format) -> Result<String, RenderError> {
+    match format {
+        Format::Json => json(advice),
+        Format::Csv => Ok(advise::lines(advice)),
+        Format::Table => Ok(advise::people(advice, table::Look::Text)),
+        Format::Markdown => Ok(advise::people(advice, table::Look::Markdown)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a report of the collector says, before anybody decides how it looks. No I/O.
 
+mod advise;
 mod diff;
 mod export;
 mod facet;
@@ -9,7 +10,12 @@ mod known;
 mod medians;
 mod names;
 mod pruning;
+mod scaling;
+mod spread;
 
+pub use advise::{
+    Advice, Fit, GoodFromView, Missing, ProfileAdvice, SpawnerAdvice, Work, WorkAdvice, advise,
+};
 pub use diff::{FacetDiff, ProfileDiff, diff};
 pub use export::{ExportedRun, export};
 pub use facet::{Facet, FacetValue};
@@ -19,6 +25,8 @@ pub use known::{AgentRow, AgentState, Revocation, TokenRow, TokenState, agents, 
 pub use medians::{CellView, ProfileView, Question, SeriesView, VerdictView, View, medians};
 pub use names::{NotOne, ProfileLabel, check_profiles};
 pub use pruning::Pruning;
+pub use scaling::Scaling;
+pub use spread::{CellSpread, HostValue, Spread, spreads};
 
 use std::collections::BTreeMap;
 

@@ -21,6 +21,7 @@ fn help_is_as_it_was_read_last() {
         "init",
         "serve",
         "report",
+        "advise",
         "profiles",
         "profiles diff",
         "hosts",

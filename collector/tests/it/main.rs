@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops where it fails")]
 
+mod advise;
 mod command_line;
 mod crowd;
 mod daemon;
@@ -22,6 +23,7 @@ mod names;
 mod open_files;
 mod operators;
 mod overlap;
+mod pages;
 mod passes;
 mod profiles;
 mod quotas;

@@ -25,6 +25,8 @@ fn commands_say_the_same_over_the_wire() {
         ("report --include-suspect", vec!["table", "csv", "markdown"]),
         ("report --since 2030-01-01T00:00:00Z", vec!["table"]),
         ("report --since 1960-01-01T00:00:00Z --profile none", vec!["table"]),
+        ("advise --include-suspect", vec!["table", "csv", "markdown"]),
+        ("advise --since 2030-01-01T00:00:00Z", vec!["table"]),
         ("profiles", vec!["table", "json"]),
         (&format!("profiles diff {profile} {profile}"), vec!["table", "json"]),
         ("profiles diff none none", vec!["table"]),
