@@ -139,7 +139,7 @@ pub(super) fn scaling(view: &View) -> Markup {
                 (Rows { scale, name: percent, blocks }.draw(&told))
                 figcaption { "From few cores to many." }
             }
-            (page::folded("Numbers", &numbers(&groups)))
+            (page::folded("Numbers of scaling", &numbers(&groups)))
         }
     }
 }

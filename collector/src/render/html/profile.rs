@@ -71,8 +71,13 @@ pub(super) fn section(
 
 /// A table of a pass, with what follows from it.
 fn numbers_of(section: &Section) -> Markup {
+    let summary = match section.pass {
+        // Their pictures say what they are of.
+        Some(pass @ (Pass::Grain | Pass::Neighbours)) => format!("Numbers of {pass}"),
+        _ => section.grid.title.clone(),
+    };
     html! {
-        (page::folded("Numbers", &section.grid))
+        (page::folded(&summary, &section.grid))
         @if !section.lines.is_empty() {
             ul { @for line in &section.lines { li { (line) } } }
         }
@@ -149,7 +154,7 @@ fn hosts(cells: &[&CellSpread], profile: &ProfileView, id: &str, listed: usize) 
                     "Each host's time to the median of all, which stands at the right."
                 }
             }
-            (page::folded("Numbers", &numbers(cells, listed)))
+            (page::folded("Numbers of the hosts", &numbers(cells, listed)))
         }
     }
 }

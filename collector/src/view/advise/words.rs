@@ -139,7 +139,7 @@ pub(super) fn missing(advice: &WorkAdvice, evidence: &Evidence<'_>) -> Vec<Missi
             if evidence.late.is_none() {
                 missing.push(lacks("what such work does to tasks beside it", PASSES));
             }
-            if evidence.wall.get(&advice.work.scenario()).is_none() {
+            if !evidence.wall.contains_key(&advice.work.scenario()) {
                 missing.push(lacks("how long full units take in each spawner", CELLS));
             }
         }
