@@ -26,7 +26,10 @@ pub(crate) async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
     let view = view::medians(&runs, &filter, &question, now);
     let text = match output.format {
         PageFormat::Plain(format) => render::medians(&view, format)?,
-        PageFormat::Html => render::report(&view, &view::spreads(&runs, &filter, &question)),
+        PageFormat::Html => {
+            let spreads = view::spreads(&runs, &filter, &question);
+            render::report(&view, &spreads, &view::advise(&runs, &filter, now))
+        }
     };
     if view.profiles.is_empty() {
         return nothing_matches(&source, &filter, &output, &text).await;

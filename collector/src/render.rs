@@ -38,10 +38,10 @@ pub fn medians(view: &View, format: Format) -> Result<String, RenderError> {
     }
 }
 
-/// Medians per profile as one page for a browser, with where each host stands.
+/// Medians per profile as one page for a browser, with where each host stands and what is advised.
 #[must_use]
-pub fn report(view: &View, spreads: &[Spread]) -> String {
-    html::report(view, spreads)
+pub fn report(view: &View, spreads: &[Spread], advice: &Advice) -> String {
+    html::report(view, spreads, advice)
 }
 
 /// Which spawner for which kind of work.

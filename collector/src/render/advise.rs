@@ -72,8 +72,8 @@ pub(super) fn heading(work: &WorkAdvice) -> String {
 fn grid(work: &WorkAdvice, title: String) -> Grid {
     let is_long = work.work == Work::CpuBound;
     let (value, ratio) = match work.work {
-        Work::CpuBesideOthers => ("tick late", "to the least"),
-        _ => ("median", "to the best"),
+        Work::CpuBesideOthers => ("tick late", "to least"),
+        _ => ("median", "to best"),
     };
     let mut columns = vec![("spawner", Align::Left), ("fit", Align::Left)];
     if is_long {
@@ -83,7 +83,7 @@ fn grid(work: &WorkAdvice, title: String) -> Grid {
     }
     columns.extend([(ratio, Align::Right), ("interval", Align::Right), ("hosts", Align::Right)]);
     let row = |it: &SpawnerAdvice| {
-        let mut row = vec![it.spawner.to_string(), it.fit.name().to_owned()];
+        let mut row = vec![it.spawner.to_string(), it.fit.name().replace('-', " ")];
         if is_long {
             row.extend([good_from(it.good_from), shown(it.late_p99_ns)]);
         } else {

@@ -9,10 +9,10 @@ mod profile;
 
 use maud::html;
 
-use crate::view::{Spread, View};
+use crate::view::{Advice, Spread, View};
 
 /// A report as a page.
-pub(super) fn report(view: &View, spreads: &[Spread]) -> String {
+pub(super) fn report(view: &View, spreads: &[Spread], advice: &Advice) -> String {
     let body = html! {
         (page::top("fleetmark report", view))
         (page::contents(view))
@@ -21,7 +21,7 @@ pub(super) fn report(view: &View, spreads: &[Spread]) -> String {
             (fleet::medians(view))
             (fleet::scaling(view))
             @for (profile, number) in view.profiles.iter().zip(1_u32..) {
-                (profile::section(view, profile, spreads, number))
+                (profile::section(view, profile, (spreads, advice), number))
             }
             (page::how_to_read(view.against))
         }

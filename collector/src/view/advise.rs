@@ -209,15 +209,15 @@ impl Work {
 }
 
 impl Fit {
-    /// The name that is printed.
+    /// The name that programs read.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Use => "use",
-            Self::AsGood => "as good",
+            Self::AsGood => "as-good",
             Self::Unresolved => "unresolved",
             Self::Behind => "behind",
-            Self::HoldsUp => "holds up",
+            Self::HoldsUp => "holds-up",
             Self::Unknown => "unknown",
         }
     }

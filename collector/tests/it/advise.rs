@@ -23,8 +23,9 @@ fn each_profile_is_told_which_spawner_for_which_work() {
         assert_eq!(recommended(profile), expected.map(Value::from), "{profile}");
         let tokio = profile["works"][2]["spawners"].as_array().unwrap().iter();
         for tokio in tokio.filter(|it| it["spawner"] == "tokio") {
-            assert_eq!(tokio["fit"], "holds-up", "though its wall time is a tie: {tokio}");
-            assert_eq!(tokio["verdict"]["verdict"], "tie");
+            assert_eq!(tokio["fit"], "holds-up", "though its wall time is as good: {tokio}");
+            // It has no verdict where its wall time happens to be the best.
+            assert_ne!(tokio["verdict"]["verdict"], "slower", "{tokio}");
         }
     }
     let told: Vec<&Value> =

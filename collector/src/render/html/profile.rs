@@ -19,8 +19,10 @@ use super::{
     page,
 };
 use crate::{
-    render::table,
-    view::{CellSpread, HostValue, ProfileView, SeriesView, Spread, View},
+    render::{advise, table},
+    view::{
+        Advice, CellSpread, Facet, HostValue, ProfileAdvice, ProfileView, SeriesView, Spread, View,
+    },
 };
 
 /// Rows of hosts on a page, shared by its groups; the pictures have all hosts.
@@ -33,7 +35,7 @@ const LEAST: usize = 8;
 pub(super) fn section(
     view: &View,
     profile: &ProfileView,
-    spreads: &[Spread],
+    (spreads, advice): (&[Spread], &Advice),
     number: u32,
 ) -> Markup {
     let id = format!("p{number}");
@@ -41,6 +43,9 @@ pub(super) fn section(
     let passes = table::passes_of(profile);
     let listed = (LISTED / view.profiles.len().max(1)).clamp(LEAST, MOST);
     let of_pass = |pass| passes.iter().filter(move |section| section.pass == pass);
+    let is_profile = matches!(view.by[..], [Facet::Profile]);
+    let advised =
+        advice.profiles.iter().filter(|it| is_profile && Some(&it.id) == profile.id.as_ref());
     html! {
         section aria-labelledby=(id) {
             h2 id=(id) { (table::name(profile)) }
@@ -50,6 +55,7 @@ pub(super) fn section(
                     dd { (value) }
                 }
             }
+            @for it in advised.clone() { (advice_of(it)) }
             @for grid in table::cells(profile, view.against.against()) { (page::table(&grid)) }
             @if let Some(spread) = spread {
                 @for (cells, number) in alike(spread).iter().zip(1_u32..) {
@@ -61,24 +67,50 @@ pub(super) fn section(
                 @if !these.is_empty() {
                     h3 { (of_what(pass)) }
                     (picture(pass, profile, &id))
-                    @for section in these { (numbers_of(section)) }
+                    @for section in these { (numbers_of(section, advised.clone().next().is_some())) }
                 }
             }
-            @for section in of_pass(None) { (numbers_of(section)) }
+            @for section in of_pass(None) { (numbers_of(section, false)) }
         }
     }
 }
 
-/// A table of a pass, with what follows from it.
-fn numbers_of(section: &Section) -> Markup {
+/// Which spawner for which work.
+fn advice_of(advice: &ProfileAdvice) -> Markup {
+    html! {
+        @if !advice.works.is_empty() {
+            h3 { "Which spawner for which work" }
+            dl.words {
+                @for work in &advice.works {
+                    dt { (advise::heading(work)) }
+                    dd {
+                        (work.advice)
+                        @for missing in &work.missing {
+                            " Not known: " (missing.what)
+                            @if let Some(command) = &missing.command {
+                                "; measure it with " code { (command) }
+                            }
+                            "."
+                        }
+                        @for caveat in &work.caveats { " Note: " (caveat) "." }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A table of a pass, with what follows from it where no advice says it already.
+fn numbers_of(section: &Section, advised: bool) -> Markup {
+    let is_advised = matches!(section.pass, Some(Pass::Grain | Pass::Neighbours));
     let summary = match section.pass {
         // Their pictures say what they are of.
-        Some(pass @ (Pass::Grain | Pass::Neighbours)) => format!("Numbers of {pass}"),
+        Some(pass) if is_advised => format!("Numbers of {pass}"),
         _ => section.grid.title.clone(),
     };
     html! {
         (page::folded(&summary, &section.grid))
-        @if !section.lines.is_empty() {
+        @if !section.lines.is_empty() && !(advised && is_advised) {
             ul { @for line in &section.lines { li { (line) } } }
         }
     }

@@ -38,7 +38,8 @@ impl Page {
     fn of(runs: &[StoredRun], filter: &Filter, question: &Question) -> Self {
         let now: Timestamp = "2026-11-25T12:00:00Z".parse().unwrap();
         let view = view::medians(runs, filter, question, now);
-        let text = report(&view, &view::spreads(runs, filter, question));
+        let advice = view::advise(runs, filter, now);
+        let text = report(&view, &view::spreads(runs, filter, question), &advice);
         let dom = parse_document(RcDom::default(), ParseOpts::default()).one(text.clone());
         let mut elements = Vec::new();
         walk(&dom.document, &mut elements);
@@ -131,13 +132,32 @@ fn pictures_are_told_in_words_and_have_tables() {
         "spawn-overhead: 1,000 units",
         "Parallel efficiency by number of workers",
         "Time to the median, the farthest hosts first",
-        "grain: what one of 1,000 units costs, by its length",
+        "grain: what one of 1,000 units costs, by its length (= is within 10% of the best)",
     ] {
         assert!(captions.contains(&table), "{table}: {captions:?}");
     }
     assert!(captions.iter().any(|caption| caption.starts_with("neighbours: ")));
     let heads = page.all("th").filter(|th| th.has("scope").is_some()).count();
     assert_eq!(heads, page.all("th").count());
+}
+
+#[test]
+fn a_profile_says_which_spawner_for_which_work_and_other_groups_do_not() {
+    let page = Page::of(&scene(12, 1), &Filter::default(), &Question::default());
+    let heads = |page: &Page| -> Vec<String> {
+        page.all("dt").map(|dt| dt.text.clone()).filter(|it| it.contains(": ")).collect()
+    };
+    let found = heads(&page);
+    assert_eq!(found.len(), 4 * 4);
+    assert!(found.contains(&"waiting, as for I/O: tokio".to_owned()), "{found:?}");
+    assert!(
+        found.contains(&"CPU-bound work: not known yet".to_owned()),
+        "the throttled: {found:?}"
+    );
+    let command = "fleetmark-agent run --preset grain --neighbours";
+    assert!(page.all("code").any(|it| it.text == command));
+    let question = Question { by: vec![Facet::Kernel], ..Question::default() };
+    assert!(heads(&Page::of(&scene(12, 1), &Filter::default(), &question)).is_empty());
 }
 
 #[test]

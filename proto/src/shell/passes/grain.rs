@@ -46,12 +46,14 @@ fn section(entries: &[&Entry], kernel_time: Option<Nanos>) -> Section {
     };
     let rows = grain.lengths().map(row).collect();
     let units = entries.first().map_or(0, |entry| entry.units);
-    let mut lines = vec!["= is within 10% of the best at that length.".to_owned()];
-    lines.extend(spawners.iter().map(|&spawner| from(&grain, spawner, kernel_time)));
+    let lines = spawners.iter().map(|&spawner| from(&grain, spawner, kernel_time)).collect();
     Section {
         pass: Some(Pass::Grain),
         grid: Grid {
-            title: format!("grain: what one of {} units costs, by its length", grouped(units)),
+            title: format!(
+                "grain: what one of {} units costs, by its length (= is within 10% of the best)",
+                grouped(units)
+            ),
             columns,
             rows,
         },
