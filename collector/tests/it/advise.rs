@@ -54,7 +54,7 @@ fn advice_is_for_people_documents_and_spreadsheets() {
     assert_eq!(rows.count(), 4 + 15, "{table}");
     let unmeasured = simulated.asks(&["advise", "--label", "role=ci"]).stdout;
     assert!(
-        unmeasured.contains("left out    ci-00: suspect or partial runs only\n"),
+        unmeasured.contains("left out  ci-00: suspect or partial runs only\n"),
         "{unmeasured}"
     );
     let command = "measure it with `fleetmark-agent run --preset grain --neighbours`";
