@@ -65,13 +65,13 @@ pub enum Command {
 /// Flags of `enroll`.
 #[derive(Args, Clone, Debug)]
 pub struct EnrollArgs {
-    /// The token that `fleetmark-collector token create` printed. All of this host can see what is typed here: better use
-    /// --token-file
+    /// The token that `fleetmark-collector token create` printed. Everybody on this host can see in the list of processes what is
+    /// typed here, and a shell keeps it: better use --token-file
     #[arg(conflicts_with = "token_file",
           value_parser = OsStringValueParser::new().map(Typed::from))]
     pub token: Option<Typed>,
     /// Read the token from FILE, or from standard input if it is -
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(value::token_file))]
     pub token_file: Option<PathBuf>,
     /// What the host is known by from now on [default: the cloud's instance id, else derived from the machine id, else made once]
     #[arg(long, value_name = "ID", value_parser = host_id)]
@@ -155,7 +155,7 @@ pub struct AccessArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
     /// Send the token in FILE with each call, such as where a proxy ends TLS
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(value::token_file))]
     pub bearer_token_file: Option<PathBuf>,
     /// Speak plaintext to a collector that is not on this host
     #[arg(long)]

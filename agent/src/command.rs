@@ -24,8 +24,9 @@ use url::Url;
 pub use run::{conclude, measured};
 
 use crate::{
-    args::{Cli, Command},
+    args::{AccessArgs, Cli, Command},
     delivery::{Courier, Event, Keyring, Pace},
+    memory, private,
     run::RunError,
     spool::Spool,
 };
@@ -34,6 +35,12 @@ use crate::{
 pub(crate) fn obey(cli: Cli) -> Result<Exit, Stopped> {
     let state_dir = &cli.global.state_dir;
     survive_file_size_limits()?;
+    let folder = state_dir.join("agent");
+    // Whoever cannot have it so says why where it needs the folder.
+    let _ = match &cli.command {
+        Command::Run(_) | Command::Daemon(_) | Command::Enroll(_) => private::folder(&folder),
+        Command::Spool(_) | Command::Hardware(_) => private::tighten(&folder),
+    };
     match cli.command {
         Command::Run(arguments) => run::run(&arguments, state_dir),
         Command::Daemon(arguments) => daemon::daemon(*arguments, state_dir),
@@ -48,6 +55,21 @@ pub(crate) fn obey(cli: Cli) -> Result<Exit, Stopped> {
 fn survive_file_size_limits() -> io::Result<()> {
     let taking = async { signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop) };
     wait_for(taking).flatten()
+}
+
+/// Takes care of the secrets among these files before they are read: they stay in this process' memory, and whoever leaves them
+/// to everybody hears of it.
+pub fn take_care_of(access: &AccessArgs) {
+    let secrets = [&access.tls_key, &access.bearer_token_file];
+    for path in secrets.into_iter().flatten() {
+        memory::keep_private();
+        if private::is_open_to_all(path) {
+            let path = path.display();
+            tell(format_args!(
+                "warning: everybody on this host can read or change {path}; `chmod 600 {path}` ends that"
+            ));
+        }
+    }
 }
 
 /// A command that ended early, with the one line that says why.

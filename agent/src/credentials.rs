@@ -35,17 +35,16 @@ pub struct Membership {
     pub host: HostId,
     /// Where that came from when the host joined.
     pub id_source: HostIdSource,
-    /// What the collector says of the host. It stands in each report beside what the owner says.
+    /// What the collector says of the host. It stands in each report, over what the owner says.
     pub labels: BTreeMap<String, String>,
 }
 
 impl Membership {
-    /// The labels of a report: the owner's, and those of the collector's under other keys.
+    /// The labels of a report: the collector's, and the owner's under other keys. Readers see it so whatever a report says.
     #[must_use]
-    pub fn beside(&self, own: BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let mut labels = self.labels.clone();
-        labels.extend(own);
-        labels
+    pub fn beside(&self, mut own: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        own.extend(self.labels.clone());
+        own
     }
 }
 

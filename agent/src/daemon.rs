@@ -73,7 +73,7 @@ pub async fn stay(
 ) -> Result<(), DaemonError> {
     let mut signals = Signals::new()?;
     let mut watchdog = Watchdog::new();
-    let mut planner = Planner::new(settings, spool)?;
+    let mut planner = Planner::new(settings, spool, courier.turned_away())?;
     let wake = Notify::new();
     notify::ready();
     tell("watching this host; SIGTERM ends it");
@@ -121,7 +121,6 @@ async fn idle(
     };
     drop(quiesce);
     let patience = if next.is_some() { CALLS_BEFORE_RUN } else { CALLS_BEFORE_END };
-    // A call that is cut off is made again later; the collector knows its reports by their ids.
     // A call that is cut off is made again later; the collector knows its reports by their ids. All that may go on beside a run
     // is the look-up of a name that nobody answers: no call of the system's ends it, and but for a datagram every few seconds
     // its thread sleeps.

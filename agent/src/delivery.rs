@@ -17,6 +17,7 @@ mod line;
 mod pace;
 mod pinned;
 mod policy;
+mod turned_away;
 
 pub use access::{Access, AccessError, Bearer};
 pub use courier::{Courier, Flushed};
@@ -29,6 +30,7 @@ pub use keyring::{CLOCKS_APART, Keyring};
 pub use line::{Authorized, Connection, connect};
 pub use pace::Pace;
 pub use policy::{Next, policy};
+pub use turned_away::TurnedAway;
 
 use fleetmark_proto::shell::value;
 use url::Url;

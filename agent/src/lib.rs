@@ -17,6 +17,7 @@ pub mod measure;
 pub mod memory;
 pub mod plan;
 pub mod preflight;
+pub mod private;
 pub mod progress;
 pub mod render;
 pub mod run;

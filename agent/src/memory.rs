@@ -3,14 +3,10 @@
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-/// Has no core dump written when this process dies.
-pub fn keep_out_of_core_dumps() {
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-}
-
-/// The same, and no other process of its user reads its memory.
+/// Has no core dump written when this process dies, nor any other process of its user read its memory. Programs that it starts
+/// begin anew: they write no core dumps either, and can be read as usual.
 pub fn keep_private() {
-    keep_out_of_core_dumps();
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};

@@ -74,12 +74,12 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Make, list and revoke tokens, which hosts join and people read with
     Token(TokenArgs),
-    /// List and revoke hosts that joined
+    /// List the hosts that joined, and revoke them and whom other authorities name
     Agent(AgentArgs),
     /// Print the audit trail: who joined, renewed and was refused, and what operators did
     ///
     /// Each line has one of the events enrolled, replaced (a host joined again, with another key), renewed, refused, token-created,
-    /// token-revoked, agent-revoked and pruned (old lines were removed). Of refusals the newest 100,000 are kept.
+    /// token-revoked, agent-revoked, agent-restored (that was taken back) and pruned (old lines were removed). Of refusals the newest 100,000 are kept.
     Audit(AuditArgs),
 }
 

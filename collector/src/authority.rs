@@ -31,8 +31,9 @@ pub const HOST_LIFE: Duration = DAY;
 pub const HOST_AHEAD: Duration = Duration::from_secs(5 * 60);
 /// How long the authority's own certificate counts.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-/// How long before they were made the authority's and the server's certificates begin to count.
-const AHEAD: Duration = DAY;
+/// How long before they were made the authority's and the server's certificates begin to count: hosts look at them by their own
+/// clocks, and may join on the first day though those are behind.
+const AHEAD: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What the authority could not do, or not allow.
 #[derive(Debug, thiserror::Error)]

@@ -7,11 +7,11 @@ pub use service::ControlService;
 use std::{io, sync::Arc};
 
 use fleetmark_proto::{
-    control::{AuditEntry, Created, Event, NewToken},
-    id::{Digest, HostId},
+    control::{AuditEntry, Created, Event, NewToken, Revoked, Revoking},
+    id::Digest,
     invalid::Invalid,
     limits,
-    role::Role,
+    role::{Role, Subject},
     secret::Secret,
     token::{BearerToken, JoinToken, TokenId},
 };
@@ -59,7 +59,7 @@ impl Issuing {
         asked.check()?;
         let secret = Secret::new().map_err(IssueError::Random)?;
         let digest = secret.digest();
-        let is_to_join = asked.role == Role::Agent;
+        let is_to_join = asked.is_to_join();
         let known = asked.made(&secret, now);
         let token = if is_to_join {
             let pin = self.pin.ok_or(IssueError::NoAuthority)?;
@@ -118,7 +118,12 @@ impl Desk {
         let known = created.known.clone();
         let entry = by.entry(
             Event::TokenCreated,
-            format!("token {}: {}, until {}", known.id, known.role, known.ends_at),
+            match &known.host {
+                Some(host) => {
+                    format!("token {}: {} {host}, until {}", known.id, known.role, known.ends_at)
+                }
+                None => format!("token {}: {}, until {}", known.id, known.role, known.ends_at),
+            },
         );
         self.registry.create_token(known, digest, entry).await?;
         Ok(created)
@@ -135,15 +140,22 @@ impl Desk {
         self.registry.revoke_token(id, entry).await?.ok_or(ControlError::Unknown(name))
     }
 
-    /// Revokes a host, and tells whether this did it.
+    /// Revokes a host, or a reader or operator with a certificate of another authority, or takes that back.
     ///
     /// # Errors
     ///
-    /// If there is none, or it cannot be changed.
-    pub async fn revoke_agent(&self, host_id: HostId, by: &By) -> Result<bool, ControlError> {
-        let name = format!("host {host_id}");
-        let entry = by.entry(Event::AgentRevoked, name.clone());
-        self.registry.revoke_agent(host_id, entry).await?.ok_or(ControlError::Unknown(name))
+    /// If it cannot be changed.
+    pub async fn revoke(&self, revoking: Revoking, by: &By) -> Result<Revoked, ControlError> {
+        let event = match revoking.undo {
+            false => Event::AgentRevoked,
+            true => Event::AgentRestored,
+        };
+        let Subject { role, name } = &revoking.subject;
+        let whom = match role {
+            Role::Agent => format!("host {name}"),
+            Role::Reader | Role::Operator => format!("{role} {name}"),
+        };
+        Ok(self.registry.revoke(revoking, by.entry(event, whom)).await?)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Makes hosts known: gives a certificate to who may join, and the next one to who has one.
 //!
 //! Everybody may ask, so every address may ask only so often: to join, and to renew without a proof. Who has proved its key is
-//! bounded by itself, or a whole network behind one address could not come back from an outage at once.
+//! bounded by itself, or a whole network behind one address could not come back from an outage at once; that the proofs are looked
+//! at costs something too, so an address may have only so many of them, enough for any fleet.
 
 mod limiter;
 
@@ -12,7 +13,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use fleetmark_agent::clock::Clock;
 use fleetmark_proto::{
     enrollment::{Issued, Join, Renewal},
-    id::{Digest, HostId},
+    id::Digest,
     invalid::Invalid,
     limits,
     role::{Role, Subject},
@@ -29,18 +30,29 @@ use crate::{
     identity::{Address, Caller, Certificate},
     registry::{AuditEntry, Event, Joining, KnownAgent, Refused, Registry},
     seldom::Seldom,
+    server::Trail,
     status::EnrollError,
 };
 
 /// Bytes of a request: two certificates, and a name.
 const MESSAGE_BYTES: usize = 3 * limits::CERTIFICATE_BYTES;
 
-/// Why somebody who wants to renew has not proved who it is.
+/// Why somebody who wants to renew gets nothing.
 enum Unproven {
     /// What it sent is not valid.
     Request(EnrollError),
-    /// It is valid, and proves nothing.
-    Refused(Option<Subject>, Refused),
+    /// It is valid, and no reason for a certificate.
+    Refused(Who, Refused),
+}
+
+/// Who is refused.
+enum Who {
+    /// Somebody whose key proves it.
+    Proven(Subject),
+    /// Somebody who says so.
+    Claimed(Subject),
+    /// Somebody.
+    Nobody,
 }
 
 /// The service that hosts join by.
@@ -48,18 +60,27 @@ pub struct EnrollmentService {
     authority: Arc<Authority>,
     registry: Arc<dyn Registry>,
     clock: Clock,
+    trail: Arc<Trail>,
     addresses: Limiter<Address>,
-    hosts: Limiter<HostId>,
+    fleets: Limiter<Address>,
+    /// By their keys: whoever has one that counts no more must not use up what is the host's.
+    keys: Limiter<Digest>,
     too_often: Seldom,
 }
 
 impl EnrollmentService {
-    /// A service by this authority, registry and clock.
+    /// A service by this authority, registry and clock. What it refuses goes into this trail.
     #[must_use]
-    pub fn new(authority: Arc<Authority>, registry: Arc<dyn Registry>, clock: Clock) -> Self {
+    pub(crate) fn new(
+        authority: Arc<Authority>,
+        registry: Arc<dyn Registry>,
+        clock: Clock,
+        trail: Arc<Trail>,
+    ) -> Self {
         let too_often = Seldom::default();
-        let (addresses, hosts) = (Limiter::of_addresses(), Limiter::of_hosts());
-        Self { authority, registry, clock, addresses, hosts, too_often }
+        let (addresses, fleets) = (Limiter::of_addresses(), Limiter::of_fleets());
+        let keys = Limiter::of_keys();
+        Self { authority, registry, clock, trail, addresses, fleets, keys, too_often }
     }
 
     /// The service as a server takes it.
@@ -106,29 +127,30 @@ impl EnrollmentService {
             }
             Err(refused) => {
                 tracing::warn!("{subject} may not join from {}: {refused}", caller.address);
-                Err(refused.into())
+                Err(self.refuse(caller.address, Who::Claimed(subject), refused, now))
             }
         }
     }
 
     async fn next(&self, caller: Caller, wire: RenewRequest) -> Result<Issued, EnrollError> {
-        let now = self.clock.now();
+        let (now, address) = (self.clock.now(), caller.address);
+        self.fleets.check(&place(address)).map_err(|wait| self.too_often(&address, wait))?;
         let Renewal { certificate, request } = Renewal::from_wire(wire)?;
-        let subject = match self.proven(&certificate, &request, now) {
-            Ok(subject) => subject,
+        let (subject, key) = match self.proven(&certificate, &request, now) {
+            Ok(proven) => proven,
             Err(unproven) => {
                 self.admit(&caller)?;
-                return match unproven {
-                    Unproven::Request(error) => Err(error),
-                    Unproven::Refused(subject, refused) => {
-                        self.refuse(caller, subject, refused, now).await
+                return Err(match unproven {
+                    Unproven::Request(error) => error,
+                    Unproven::Refused(who, refused) => {
+                        tracing::warn!("a renewal from {address} was refused: {refused}");
+                        self.refuse(address, who, refused, now)
                     }
-                };
+                });
             }
         };
-        self.hosts.check(&subject.name).map_err(|wait| self.too_often(&subject, wait))?;
+        self.keys.check(&key).map_err(|wait| self.too_often(&subject, wait))?;
         let signed = self.authority.sign(&request, &subject, now).map_err(refused_request)?;
-        let address = caller.address;
         let name = subject.name.clone();
         match self.registry.renew(name, signed.key, address, now, signed.ends_at).await? {
             Ok(agent) => {
@@ -137,50 +159,52 @@ impl EnrollmentService {
             }
             Err(refused) => {
                 tracing::warn!("{subject} may not renew from {address}: {refused}");
-                Err(refused.into())
+                Err(self.refuse(address, Who::Proven(subject), refused, now))
             }
         }
     }
 
-    /// Who has this certificate of ours, and by the request the key of it.
+    /// Who has this certificate of ours, and by the request the key of it, and may have the next one as far as these say.
     fn proven(
         &self,
         certificate: &[u8],
         request: &[u8],
         now: Timestamp,
-    ) -> Result<Subject, Unproven> {
+    ) -> Result<(Subject, Digest), Unproven> {
         let key = self.authority.request_key(request);
         let key = key.map_err(|error| Unproven::Request(refused_request(error)))?;
         let (subject, old) = match self.authority.read_own(certificate) {
             Ok(read) => read,
             Err(AuthorityError::Foreign) => {
-                return Err(Unproven::Refused(None, Refused::ForeignCertificate));
+                return Err(Unproven::Refused(Who::Nobody, Refused::ForeignCertificate));
             }
             Err(error) => {
                 return Err(Unproven::Request(Invalid::new("certificate", error).into()));
             }
         };
         match refusal(&subject, &old, key, now) {
-            None => Ok(subject),
-            Some(refused) => Err(Unproven::Refused(Some(subject), refused)),
+            None => Ok((subject, key)),
+            Some(refused) if old.key == key => {
+                Err(Unproven::Refused(Who::Proven(subject), refused))
+            }
+            Some(refused) => Err(Unproven::Refused(Who::Claimed(subject), refused)),
         }
     }
 
-    /// Refuses what the registry need not be asked for.
-    async fn refuse(
-        &self,
-        caller: Caller,
-        subject: Option<Subject>,
-        refused: Refused,
-        at: Timestamp,
-    ) -> Result<Issued, EnrollError> {
-        let address = caller.address.to_string();
-        let who = subject.map(|subject| subject.to_string()).unwrap_or_default();
-        tracing::warn!("a renewal of {who:?} from {address} was refused: {refused}");
-        let detail = refused.to_string();
-        let entry = AuditEntry { at, event: Event::Refused, who, address, detail };
-        self.registry.record(entry).await?;
-        Err(refused.into())
+    /// Has the audit trail say who was refused, and why.
+    fn refuse(&self, address: Address, who: Who, refused: Refused, at: Timestamp) -> EnrollError {
+        self.trail.write(address, || {
+            let (who, detail) = match who {
+                Who::Proven(subject) => (subject.to_string(), refused.to_string()),
+                Who::Claimed(subject) => {
+                    (String::new(), format!("claims to be {subject}: {refused}"))
+                }
+                Who::Nobody => (String::new(), refused.to_string()),
+            };
+            let address = address.to_string();
+            AuditEntry { at, event: Event::Refused, who, address, detail }
+        });
+        refused.into()
     }
 
     fn issued(&self, signed: Signed, agent: KnownAgent, now: Timestamp) -> Issued {

@@ -90,6 +90,17 @@ impl Caller {
             Who::Known(subject, _) => subject.role == Role::Agent && subject.name == *host,
         }
     }
+
+    /// What is wrong with a host that it may not submit reports of.
+    #[must_use]
+    pub fn refusal_of_host(&self) -> String {
+        match &self.who {
+            Who::Known(subject, Credential::Token(_)) => {
+                format!("is not {}, the host of this token", subject.name)
+            }
+            _ => "is not the host of this certificate".to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Caller {
@@ -130,9 +141,17 @@ pub enum Denied {
     /// Its certificate does not count yet.
     #[error("the certificate counts from {0} on; one of the clocks is wrong")]
     NotYet(Timestamp),
-    /// Its certificate has ended.
+    /// Its certificate of this collector's has ended.
     #[error("the certificate ended at {0}; renew it")]
     Ended(Timestamp),
+    /// Its certificate of another authority has.
+    #[error("the certificate ended at {0}; the authority that issued it must issue another")]
+    EndedOfOther(Timestamp),
+    /// Its certificate is of another authority, and somebody revoked it.
+    #[error(
+        "{0} was revoked; an operator can let it in again with `fleetmark-collector agent revoke --undo`"
+    )]
+    Revoked(Subject),
     /// Its certificate is that of a host that has no leave any more.
     #[error(transparent)]
     Host(#[from] Refused),

@@ -16,7 +16,7 @@ use fleetmark_proto::{
     report::Report,
     v1::{Envelope, SubmitRequest, SubmitResponse, ingest_server::Ingest},
 };
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -96,22 +96,37 @@ fn check(envelope: Envelope, caller: &Caller, clocks: Clocks) -> Result<(NewRun,
     let encoded = Encoded::from_envelope(envelope)?;
     let report = encoded.decode()?;
     if !caller.may_submit_for(&report.host.id) {
-        return Err(Invalid::new("host.id", "is not the host of this certificate"));
+        return Err(Invalid::new("host.id", caller.refusal_of_host()));
     }
-    check_times(&report, clocks.received_at())?;
+    check_times(&report, clocks)?;
     Ok((NewRun::new(encoded, &report, clocks), report))
 }
 
-/// A report that is too old may have been forgotten as a duplicate; one of the future has a broken clock.
-fn check_times(report: &Report, now: Timestamp) -> Result<(), Invalid> {
-    for (field, time) in [("report_id", report.id.made_at()), ("ended_at", report.ended_at)] {
-        let age = now.duration_since(time);
-        if !age.is_negative() && age.unsigned_abs() > limits::REPORT_AGE {
+/// A report that is too old may have been forgotten as a duplicate; one of the future has a broken clock. That a host's clock is
+/// off does not make its reports so: where it tells its clock, its times are set right first.
+///
+/// Of a report's id, which its key is kept by, what it says itself counts as well. Otherwise an agent that tells another clock each
+/// time could have a report stored again whose key is gone.
+fn check_times(report: &Report, clocks: Clocks) -> Result<(), Invalid> {
+    let now = clocks.received_at();
+    let age = |time| now.duration_since(time);
+    let is_too_old =
+        |age: SignedDuration| age.is_positive() && age.unsigned_abs() > limits::REPORT_AGE;
+    let made_at = report.id.made_at();
+    for (field, time) in [("report_id", made_at), ("ended_at", report.ended_at)] {
+        let age = age(clocks.set_right(time));
+        if is_too_old(age) {
             return Err(Invalid::new(field, "is too old: older than 180 days"));
         }
         if age.is_negative() && age.unsigned_abs() > limits::CLOCK_AHEAD {
             return Err(Invalid::new(field, "lies in the future by more than a day"));
         }
+    }
+    if is_too_old(age(made_at)) {
+        return Err(Invalid::new(
+            "report_id",
+            "is too old by its host's clock: older than 180 days",
+        ));
     }
     Ok(())
 }

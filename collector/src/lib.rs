@@ -82,7 +82,7 @@ fn survive_file_size_limits() -> io::Result<()> {
 async fn obey(cli: Cli) -> Result<Exit, Stopped> {
     match cli.command {
         Command::Local(arguments) => local(*arguments, &cli.global).await,
-        Command::Init(arguments) => setup::init(arguments, &cli.global),
+        Command::Init(arguments) => setup::init(arguments, &cli.global).await,
         Command::Serve(arguments) => serving::serve(arguments, &cli.global).await,
         Command::Report(arguments) => reading::report(arguments).await,
         Command::Advise(arguments) => reading::advise(arguments).await,

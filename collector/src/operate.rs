@@ -2,10 +2,10 @@
 
 mod counter;
 
-use fleetmark_agent::{args::GlobalArgs, command::Stopped};
+use fleetmark_agent::{args::GlobalArgs, command::Stopped, memory};
 use fleetmark_proto::{
-    control::Event,
-    role::Role,
+    control::{Event, Revoked, Revoking},
+    role::{Role, Subject},
     shell::{
         Exit,
         output::{OutputArgs, tell},
@@ -24,7 +24,7 @@ use crate::{
     registry::{AuditEntry, Registry},
     render, setup,
     store::StoreError,
-    view::{self, Revocation},
+    view::{self, Revocation, RevocationState},
 };
 use counter::{Counter, CounterError, here};
 
@@ -38,7 +38,14 @@ pub(crate) async fn token(command: TokenCommand, global: &GlobalArgs) -> Result<
         }
         TokenCommand::Revoke(RevokeTokenArgs { id, source: to, output }) => {
             let changed = counter(&to).await?.revoke_token(&id).await;
-            revoked("token", id.to_string(), changed, &output)
+            let state = RevocationState::Revoked;
+            let revocation = changed.map(|changed| Revocation {
+                what: "token",
+                id: id.to_string(),
+                changed,
+                state,
+            });
+            revoked(revocation, &output)
         }
     }
 }
@@ -47,12 +54,27 @@ pub(crate) async fn token(command: TokenCommand, global: &GlobalArgs) -> Result<
 pub(crate) async fn agent(command: AgentCommand) -> Result<Exit, Stopped> {
     match command {
         AgentCommand::List(ListArgs { source: from, output }) => {
-            let rows = view::agents(source(&from).await?.agents().await?, Timestamp::now());
+            let (joined, revoked) = source(&from).await?.agents().await?;
+            let rows = view::agents(joined, revoked, Timestamp::now());
             finish(&output, &render::agents(&rows, output.format)?, rows.is_empty())
         }
-        AgentCommand::Revoke(RevokeAgentArgs { host, source: to, output }) => {
-            let changed = counter(&to).await?.revoke_agent(&host).await;
-            revoked("host", host.to_string(), changed, &output)
+        AgentCommand::Revoke(RevokeAgentArgs { name, role, undo, source: to, output }) => {
+            let subject = Subject { role, name: name.clone() };
+            let done = counter(&to).await?.revoke(Revoking { subject, undo }).await;
+            let revocation = |Revoked { changed, only_others }| Revocation {
+                what: match role {
+                    Role::Agent => "host",
+                    Role::Reader | Role::Operator => role.as_str(),
+                },
+                id: name.to_string(),
+                changed,
+                state: match only_others && role == Role::Agent {
+                    _ if undo => RevocationState::Restored,
+                    true => RevocationState::NeverEnrolled,
+                    false => RevocationState::Revoked,
+                },
+            };
+            revoked(done.map(revocation), &output)
         }
     }
 }
@@ -79,15 +101,14 @@ pub(crate) async fn say_pruned(
 }
 
 async fn create_token(arguments: TokenCreateArgs, global: &GlobalArgs) -> Result<Exit, Stopped> {
+    memory::keep_private();
     let asked = arguments.asked().map_err(|invalid| Stopped::usage(&invalid))?;
     let TokenCreateArgs { source: to, endpoint, output, .. } = arguments;
-    let role = asked.role;
+    let is_to_join = asked.is_to_join();
     let issuing = || {
-        let pin = match role {
-            Role::Agent => {
-                Some(Authority::load(&setup::authority_folder(&global.state_dir))?.pin())
-            }
-            Role::Reader | Role::Operator => None,
+        let pin = match is_to_join {
+            true => Some(Authority::load(&setup::authority_folder(&global.state_dir))?.pin()),
+            false => None,
         };
         Ok(Issuing { endpoint, pin })
     };
@@ -99,9 +120,12 @@ async fn create_token(arguments: TokenCreateArgs, global: &GlobalArgs) -> Result
         "token {} counts until {}; {}",
         known.id,
         known.ends_at,
-        match role {
-            Role::Agent => "on the host: fleetmark-agent enroll --token-file -",
-            Role::Reader | Role::Operator => "give it as --bearer-token-file",
+        match &known.host {
+            _ if is_to_join => "on the host: fleetmark-agent enroll --token-file -".to_owned(),
+            Some(host) => {
+                format!("on the host: give it as --bearer-token-file, with --host-id {host}")
+            }
+            None => "give it as --bearer-token-file".to_owned(),
         }
     ));
     Ok(Exit::Success)
@@ -113,14 +137,11 @@ async fn counter(to: &SourceArgs) -> Result<Counter, Stopped> {
 }
 
 fn revoked(
-    what: &'static str,
-    id: String,
-    changed: Result<bool, CounterError>,
+    revocation: Result<Revocation, CounterError>,
     output: &OutputArgs,
 ) -> Result<Exit, Stopped> {
-    match changed {
-        Ok(changed) => {
-            let revocation = Revocation { what, id, changed };
+    match revocation {
+        Ok(revocation) => {
             output.write(&render::revocation(&revocation, output.format)?)?;
             Ok(Exit::Success)
         }

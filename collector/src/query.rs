@@ -181,7 +181,7 @@ impl Call {
             // It goes on for minutes, and who is revoked meanwhile gets no more.
             self.leave.as_ref().map_or(Ok(()), Leave::check)?;
             for run in page {
-                let run = convert::kept_run(run.report, run.received_at, run.sent_at);
+                let run = convert::kept_run(run.report, run.received_at, run.sent_at, run.labels);
                 self.send(Part::Run(run)).await?;
             }
         }

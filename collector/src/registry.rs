@@ -1,14 +1,17 @@
 //! Who may join, who has joined, who may not any more, and what came of all that. Kept in the store beside the runs; the suite
 //! of tests in this module holds for every backend.
 
-pub use fleetmark_proto::control::{AuditEntry, Event, KnownAgent, KnownToken, Network};
+pub use fleetmark_proto::control::{
+    AuditEntry, Event, KnownAgent, KnownToken, Network, Revoked, RevokedSubject, Revoking,
+};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use fleetmark_proto::{
     id::{Digest, HostId},
-    role::Role,
+    limits,
+    role::{Role, Subject},
     token::TokenId,
 };
 use jiff::Timestamp;
@@ -57,6 +60,9 @@ pub enum Refused {
     /// It is for others.
     #[error("this token may not be used from {0}")]
     OtherNetwork(String),
+    /// It is for another host.
+    #[error("this token is for host {0} alone")]
+    OtherHost(HostId),
     /// The host is known.
     #[error("host {0} is enrolled already; to replace it, make a token with --replace-host {0}")]
     KnownHost(HostId),
@@ -87,6 +93,8 @@ pub enum Refused {
 pub struct Standing {
     /// Key and revocation of each host that joined.
     pub agents: HashMap<HostId, AgentStanding>,
+    /// Whose certificates of other authorities are refused.
+    pub revoked: HashSet<Subject>,
     /// Bearer tokens that were not revoked, by the SHA-256 of their secrets.
     pub bearers: HashMap<Digest, BearerStanding>,
 }
@@ -105,12 +113,20 @@ pub struct AgentStanding {
 pub struct BearerStanding {
     /// The token.
     pub id: TokenId,
-    /// What it is good for: reader or operator.
+    /// What it is good for.
     pub role: Role,
+    /// The host that it speaks for, if it is an agent's.
+    pub host: Option<HostId>,
     /// When it ends.
     pub ends_at: Timestamp,
     /// From where it may be used.
     pub network: Option<Network>,
+}
+
+/// Whether a host that joined then, and asks for the same again, asks for what it has just been given.
+#[must_use]
+pub fn is_same_join(joined_at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(joined_at).unsigned_abs() < limits::JOIN_AGAIN
 }
 
 /// What every backend can do. Whoever changes something says so in the audit trail, in the same commit.
@@ -142,8 +158,11 @@ pub trait Registry: Send + Sync {
     /// If it could not be committed.
     async fn revoke_token(&self, id: TokenId, by: AuditEntry) -> Result<Option<bool>, StoreError>;
 
-    /// Lets a host join if its token allows, in one transaction: of two that race for the last use, one is refused. What is
-    /// refused is in the audit trail too.
+    /// Lets a host join if its token allows, in one transaction: of two that race for the last use, one is refused. The same host
+    /// that asks again with the same token and key has joined already. Soon after ([`limits::JOIN_AGAIN`]) that changes nothing and
+    /// leaves no line in the audit trail, later it is as a renewal.
+    ///
+    /// What is refused leaves no line here or below: anybody can be refused as often as he likes, so whoever asks bounds those.
     ///
     /// # Errors
     ///
@@ -171,16 +190,20 @@ pub trait Registry: Send + Sync {
     /// If they cannot be read.
     async fn agents(&self) -> Result<Vec<KnownAgent>, StoreError>;
 
-    /// Revokes a host; `None` if it is unknown, `false` if it was revoked before.
+    /// Revokes somebody: all certificates, whoever issued them, and the bearer tokens of an agent. Nobody has to be known for
+    /// that, as other authorities do not tell whom they know. Or takes it back, but for tokens.
     ///
     /// # Errors
     ///
     /// If it could not be committed.
-    async fn revoke_agent(
-        &self,
-        host_id: HostId,
-        by: AuditEntry,
-    ) -> Result<Option<bool>, StoreError>;
+    async fn revoke(&self, revoking: Revoking, by: AuditEntry) -> Result<Revoked, StoreError>;
+
+    /// Whose certificates of other authorities are refused, by role and name.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    async fn revoked(&self) -> Result<Vec<RevokedSubject>, StoreError>;
 
     /// What decides of each call.
     ///

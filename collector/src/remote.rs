@@ -2,18 +2,20 @@
 
 use fleetmark_agent::{
     args::AccessArgs,
+    command::take_care_of,
     delivery::{self, Access, AccessError, Connection, DeliveryError},
 };
 use fleetmark_proto::{
-    control::{AuditEntry, Created, KnownAgent, KnownToken, NewToken},
+    control::{
+        AuditEntry, Created, KnownAgent, KnownToken, NewToken, Revoked, RevokedSubject, Revoking,
+    },
     convert::{self, ReadRun},
-    id::HostId,
     invalid::Invalid,
     limits,
     token::TokenId,
     v1::{
-        AgentsRequest, AgentsResponse, KeptRun, RevokeAgentRequest, RevokeTokenRequest, Revoked,
-        TokensRequest, TokensResponse, control_client::ControlClient, query_client::QueryClient,
+        AgentsRequest, AgentsResponse, KeptRun, RevokeTokenRequest, TokensRequest, TokensResponse,
+        control_client::ControlClient, query_client::QueryClient,
     },
 };
 use jiff::Timestamp;
@@ -87,6 +89,7 @@ impl Remote {
     ///
     /// If it cannot be reached or believed, or what it is to be shown cannot be read.
     pub async fn connect(url: &Url, access: &AccessArgs) -> Result<Self, RemoteError> {
+        take_care_of(access);
         let access = Access::read(access)?;
         Ok(Self { connection: delivery::connect(url, &access).await? })
     }
@@ -119,17 +122,19 @@ impl Remote {
         tokens.into_iter().map(|token| self.readable(KnownToken::from_wire(token))).collect()
     }
 
-    /// All hosts that joined, by their ids.
+    /// All hosts that joined, by their ids, and whose certificates of other authorities are refused.
     ///
     /// # Errors
     ///
     /// If the collector does not answer.
-    pub async fn agents(&self) -> Result<Vec<KnownAgent>, RemoteError> {
+    pub async fn agents(&self) -> Result<(Vec<KnownAgent>, Vec<RevokedSubject>), RemoteError> {
         let mut client = ControlClient::new(self.connection.channel())
             .max_decoding_message_size(limits::LIST_BYTES);
-        let AgentsResponse { agents } =
+        let AgentsResponse { agents, revoked } =
             self.wait(client.agents(AgentsRequest {})).await?.into_inner();
-        agents.into_iter().map(|agent| self.readable(KnownAgent::from_wire(agent))).collect()
+        let agents = agents.into_iter().map(KnownAgent::from_wire).collect();
+        let revoked = revoked.into_iter().map(RevokedSubject::from_wire).collect();
+        Ok((self.readable(agents)?, self.readable(revoked)?))
     }
 
     /// The audit trail from then on, oldest first.
@@ -166,20 +171,19 @@ impl Remote {
     pub async fn revoke_token(&self, id: &TokenId) -> Result<bool, RemoteError> {
         let mut client = ControlClient::new(self.connection.channel());
         let request = RevokeTokenRequest { id: id.to_string() };
-        let Revoked { changed } = self.wait(client.revoke_token(request)).await?.into_inner();
-        Ok(changed)
+        let revoked = self.wait(client.revoke_token(request)).await?.into_inner();
+        Ok(Revoked::from_wire(revoked).changed)
     }
 
-    /// Has a host revoked, and tells whether this did it.
+    /// Has a host revoked, or somebody with a certificate of another authority, or that taken back.
     ///
     /// # Errors
     ///
-    /// If the collector does not answer, or knows no such host.
-    pub async fn revoke_agent(&self, host: &HostId) -> Result<bool, RemoteError> {
+    /// If the collector does not answer.
+    pub async fn revoke(&self, revoking: Revoking) -> Result<Revoked, RemoteError> {
         let mut client = ControlClient::new(self.connection.channel());
-        let request = RevokeAgentRequest { host_id: host.to_string() };
-        let Revoked { changed } = self.wait(client.revoke_agent(request)).await?.into_inner();
-        Ok(changed)
+        let revoked = self.wait(client.revoke_agent(revoking.into_wire())).await?.into_inner();
+        Ok(Revoked::from_wire(revoked))
     }
 
     fn read(&self, run: KeptRun) -> Result<StoredRun, RemoteError> {

@@ -18,6 +18,7 @@ pub(crate) use guard::Leave;
 pub use guard::Trust;
 pub use listening::{Listeners, Socket, bind, bind_socket, check_listen};
 pub use tls::{Tls, TlsError, TlsFiles};
+pub(crate) use trail::Trail;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -57,7 +58,6 @@ use connections::Watch;
 use door::Door;
 use guard::{Guard, Policy};
 use standing::Standings;
-use trail::Trail;
 
 /// Nothing shorter is kind to a network; balancers drop what is idle for a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -270,12 +270,13 @@ pub async fn serve_as(
     let ingest = IngestServer::new(ingest).max_decoding_message_size(limits::MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     say(&health, ServingStatus::NotServing).await;
-    let (policy, _keepers) = policy(&setup, &tally).await?;
+    let trail = setup.registry.clone().map(|registry| Arc::new(Trail::begin(registry)));
+    let (policy, _keepers) = policy(&setup, &tally, trail.clone()).await?;
     let gated = || Arc::clone(&gate);
     let router = router(policy, health_service)?
         .add_service(Gated::new(ingest, gated()))
         .add_service(Gated::new(QueryServer::new(query), gated()))
-        .add_optional_service(enrollment(&setup).map(|service| Gated::new(service, gated())))
+        .add_optional_service(enrollment(&setup, trail).map(|service| Gated::new(service, gated())))
         .add_optional_service(control(&setup).map(|service| Gated::new(service, gated())));
 
     let (end, ended) = oneshot::channel::<()>();
@@ -323,6 +324,7 @@ pub async fn serve_as(
 async fn policy(
     setup: &Setup,
     tally: &Arc<Tally>,
+    trail: Option<Arc<Trail>>,
 ) -> Result<(Arc<Policy>, JoinSet<()>), ServeError> {
     let mut keepers = JoinSet::new();
     let standings = match &setup.registry {
@@ -341,7 +343,7 @@ async fn policy(
         trust: setup.trust,
         clock: setup.clock.clone(),
         standings,
-        trail: setup.registry.clone().map(Trail::begin),
+        trail,
         tally: Arc::clone(tally),
         said: guard::Said::default(),
     };
@@ -349,9 +351,13 @@ async fn policy(
 }
 
 /// What hosts join by, where somebody signs.
-fn enrollment(setup: &Setup) -> Option<EnrollmentServer<EnrollmentService>> {
+fn enrollment(
+    setup: &Setup,
+    trail: Option<Arc<Trail>>,
+) -> Option<EnrollmentServer<EnrollmentService>> {
     let (authority, registry) = setup.authority.clone().zip(setup.registry.clone())?;
-    Some(EnrollmentService::new(authority, registry, setup.clock.clone()).into_server())
+    let clock = setup.clock.clone();
+    Some(EnrollmentService::new(authority, registry, clock, trail?).into_server())
 }
 
 /// What operators use, where it is kept who may do what.

@@ -1,9 +1,15 @@
 //! The command `serve`: what is listened on, over which certificates, and who is trusted.
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use fleetmark_agent::{args::GlobalArgs, clock::Clock, command::Stopped, memory};
-use fleetmark_proto::shell::{Exit, one_line};
+use fleetmark_agent::{args::GlobalArgs, clock::Clock, command::Stopped, memory, private};
+use fleetmark_proto::shell::{Exit, one_line, output::Masked, value};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::sleep,
@@ -23,6 +29,18 @@ use crate::{
 /// How long a store that cannot be opened for now is left alone.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// The authority is gone that this collector was set up with.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "agents are to reach this collector at {endpoint}, and its authority is not in {}; put that folder back, or make a new one \
+     with `fleetmark-collector init`, at which hosts have to join anew",
+    .folder.display()
+)]
+struct Lost {
+    endpoint: String,
+    folder: PathBuf,
+}
+
 /// On which terms callers are let in, as they follow from what was typed and from what `init` made.
 struct Terms {
     clock: Clock,
@@ -32,6 +50,10 @@ struct Terms {
 }
 
 pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<Exit, Stopped> {
+    // Before there is a key in it; and tokens come with calls in any case.
+    memory::keep_private();
+    // Where that is not to be had, whoever needs the folder says why.
+    let _ = private::tighten(&setup::collector_folder(&global.state_dir));
     let terms = Terms::new(&arguments, &global.state_dir)?;
     if terms.tls.is_none() {
         for address in &arguments.listen {
@@ -41,6 +63,7 @@ pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<E
     }
     // Who reads the log, or the disk that it is on, may be slow; agents do not wait for that.
     let (log, _written_to_the_end) = tracing_appender::non_blocking(io::stderr());
+    let log = move || Masked(log.clone());
     tracing_subscriber::fmt().with_writer(log).with_ansi(false).with_target(false).init();
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
@@ -120,6 +143,16 @@ impl Terms {
         let server = arguments.tls_cert.clone().zip(arguments.tls_key.clone());
         let others = arguments.tls_ca.clone();
         let asks_who = folder.is_some() || server.is_some();
+        // Whoever was asked who they are must not be trusted because a folder is gone.
+        if let Some(endpoint) = arguments.endpoint.as_ref().filter(|url| url.scheme() == "https")
+            && !asks_who
+        {
+            let lost = Lost {
+                endpoint: value::collector_text(endpoint),
+                folder: setup::authority_folder(state_dir),
+            };
+            return Err(lost.into());
+        }
         if others.is_some() && !asks_who {
             return Err(Stopped::usage(&TlsError::None));
         }
@@ -128,9 +161,6 @@ impl Terms {
             network: !asks_who && arguments.insecure,
         };
         let authority = folder.as_deref().map(Authority::load).transpose()?.map(Arc::new);
-        if asks_who {
-            memory::keep_private();
-        }
         let files = TlsFiles { authority: folder, server, others };
         let tls = match asks_who && !arguments.insecure {
             true => Some(Arc::new(Tls::open(files, clock.clone())?)),
@@ -141,6 +171,12 @@ impl Terms {
 
     /// Says what may be a surprise.
     fn warn(&self, arguments: &ServeArgs) {
+        if let Some(key) = arguments.tls_key.as_ref().filter(|path| private::is_open_to_all(path)) {
+            tracing::warn!(
+                "everybody on this host can read or change {path}; `chmod 600 {path}` ends that",
+                path = key.display()
+            );
+        }
         if self.tls.is_none() && arguments.insecure {
             tracing::warn!("this is plaintext: reports and tokens can be read on their way");
         }

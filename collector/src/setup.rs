@@ -1,15 +1,16 @@
 //! The command `init`: makes the collector's authority, and writes down where it is reached.
 
+mod company;
 mod settings;
 
 use std::{
     fmt::Write as _,
     fs, io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
-use fleetmark_agent::{args::GlobalArgs, command::Stopped, memory};
+use fleetmark_agent::{args::GlobalArgs, command::Stopped, memory, private};
 use fleetmark_proto::shell::{self, Exit, output, value};
 use jiff::Timestamp;
 use rustls::pki_types::ServerName;
@@ -19,20 +20,26 @@ use url::{Host, Url};
 use crate::{
     args::InitArgs,
     authority::{Authority, AuthorityError},
-    store::StoreUrl,
+    store::{self, Mode, StoreUrl},
 };
+use company::Company;
 
 /// The settings of hosts that have none in their state folder.
 const SYSTEM_SETTINGS: &str = "/etc/fleetmark/fleetmark.toml";
 
-/// The authority's folder within the state folder.
+/// The collector's folder within the state folder.
+pub(crate) fn collector_folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("collector")
+}
+
+/// The authority's folder.
 pub(crate) fn authority_folder(state_dir: &Path) -> PathBuf {
-    state_dir.join("collector").join("authority")
+    collector_folder(state_dir).join("authority")
 }
 
 /// The Unix socket of a collector that was set up.
 pub(crate) fn socket_path(state_dir: &Path) -> PathBuf {
-    state_dir.join("collector").join("collector.sock")
+    collector_folder(state_dir).join("collector.sock")
 }
 
 /// What was typed cannot be set up.
@@ -55,26 +62,29 @@ enum InitError {
     Settings { path: PathBuf, what: String },
 }
 
-pub(crate) fn init(arguments: InitArgs, global: &GlobalArgs) -> Result<Exit, Stopped> {
+pub(crate) async fn init(arguments: InitArgs, global: &GlobalArgs) -> Result<Exit, Stopped> {
+    memory::keep_private();
     let folder = authority_folder(&global.state_dir);
     if Authority::is_in(&folder) {
         return Err(AuthorityError::Exists(folder).into());
     }
     let plan = Plan::new(arguments, global).map_err(|error| Stopped::usage(&error))?;
     let settings = plan.settings().map_err(|error| Stopped::usage(&error))?;
-    memory::keep_private();
     let authority = Authority::make(&plan.names, Timestamp::now())?;
+    let company = Company::of(&plan, &global.state_dir);
     // The authority is what makes it count, so it comes last.
     write(&plan.path, &settings)?;
+    plan.make_store(&global.state_dir).await?;
     authority.save(&folder)?;
     output::print(&plan.told(&authority, global))?;
+    output::print(&company.told(&plan))?;
     Ok(Exit::Success)
 }
 
 /// What is to be set up.
 struct Plan {
     names: Vec<ServerName<'static>>,
-    listen: Vec<String>,
+    listen: Vec<SocketAddr>,
     endpoint: Url,
     store: StoreUrl,
     /// The settings file.
@@ -112,7 +122,6 @@ impl Plan {
             }
             None => own,
         };
-        let listen = listen.iter().map(ToString::to_string).collect();
         Ok(Self { names, listen, endpoint, store, path })
     }
 
@@ -124,13 +133,26 @@ impl Plan {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(wrong(format!("cannot be read: {error}"))),
         };
-        let listen = self.listen.iter().cloned().map(Value::String).collect();
+        let listen = self.listen.iter().map(|address| Value::String(address.to_string())).collect();
         let settings = [
             ("listen", Value::Array(listen)),
             ("endpoint", value::collector_text(&self.endpoint).into()),
             ("store", self.store.to_string().into()),
         ];
         settings::with(&before, &settings).map_err(wrong)
+    }
+
+    /// Makes the store where there is none, so that tokens can be made before anything is served.
+    async fn make_store(&self, state_dir: &Path) -> Result<(), Stopped> {
+        let StoreUrl::Sqlite(path) = &self.store;
+        if path.exists() {
+            return Ok(());
+        }
+        let folder = collector_folder(state_dir);
+        private::folder(&folder)
+            .map_err(|source| AuthorityError::File { path: folder.clone(), source })?;
+        store::open_both(&self.store, Mode::Write).await?;
+        Ok(())
     }
 
     /// What was done, and what comes next.
@@ -202,5 +224,9 @@ fn write(path: &Path, text: &str) -> Result<(), Stopped> {
     }
     let new = path.with_extension("toml.new");
     fs::write(&new, text).map_err(failed)?;
+    // Who may read it stays as it was.
+    if let Ok(before) = fs::metadata(path) {
+        fs::set_permissions(&new, before.permissions()).map_err(failed)?;
+    }
     fs::rename(&new, path).map_err(failed)
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     args::SourceArgs,
-    registry::{AuditEntry, KnownAgent, KnownToken, Registry},
+    registry::{AuditEntry, KnownAgent, KnownToken, Registry, RevokedSubject},
     remote::{Remote, RemoteError},
     store::{self, Mode, Store, StoreError, StoredRun},
 };
@@ -78,14 +78,14 @@ impl Source {
         })
     }
 
-    /// All hosts that joined, by their ids.
+    /// All hosts that joined, by their ids, and whose certificates of other authorities are refused.
     ///
     /// # Errors
     ///
     /// If they cannot be read.
-    pub async fn agents(&self) -> Result<Vec<KnownAgent>, SourceError> {
+    pub async fn agents(&self) -> Result<(Vec<KnownAgent>, Vec<RevokedSubject>), SourceError> {
         Ok(match self {
-            Self::Store(_, registry) => registry.agents().await?,
+            Self::Store(_, registry) => (registry.agents().await?, registry.revoked().await?),
             Self::Server(remote) => remote.agents().await?,
         })
     }

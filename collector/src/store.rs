@@ -6,7 +6,10 @@ mod sqlite;
 
 pub use clocks::{Clocks, Skew};
 
-use std::{error::Error, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, error::Error, fmt, path::PathBuf, str::FromStr, sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use fleetmark_proto::{
@@ -65,7 +68,7 @@ pub enum Mode {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is no such file.
-    #[error("there is no store at {}; run `fleetmark-collector local` or `serve` first, or choose another with --store", .0.display())]
+    #[error("there is no store at {}; run `fleetmark-collector serve` or `local` first, or choose another with --store", .0.display())]
     Missing(PathBuf),
     /// The file is something else.
     #[error("{} is not a fleetmark store; choose another with --store", .0.display())]
@@ -188,7 +191,7 @@ impl NewRun {
 /// A run as it is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredRun {
-    /// What the agent said, read from the bytes that it sent.
+    /// What the agent said, read from the bytes that it sent. Labels that the host joined with stand over what it says itself.
     pub report: Report,
     /// When the collector took it, by the collector's clock.
     pub received_at: Timestamp,
@@ -223,6 +226,8 @@ pub struct KeptRun {
     pub received_at: Timestamp,
     /// When the agent sent it, by the agent's clock; `None` if it did not tell.
     pub sent_at: Option<Timestamp>,
+    /// Labels that the host joined with, which stand over those in the report.
+    pub labels: BTreeMap<String, String>,
     /// Where reading goes on behind it.
     pub place: Place,
 }
@@ -248,7 +253,7 @@ impl Place {
 pub struct Retention {
     /// Runs that ended before, by the clock that can be trusted, go; and lines of the audit trail that were written before.
     pub runs_before: Timestamp,
-    /// Deduplication keys go that were made before and have no run any more.
+    /// Deduplication keys go that have no run any more, if they were made before and belong to reports that were, by their ids.
     pub keys_before: Timestamp,
 }
 

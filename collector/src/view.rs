@@ -21,7 +21,9 @@ pub use export::{ExportedRun, export};
 pub use facet::{Facet, FacetValue};
 pub use filter::{Filter, Hint, what_would_match};
 pub use fleet::{HostRow, ProfileRow, hosts, profiles};
-pub use known::{AgentRow, AgentState, Revocation, TokenRow, TokenState, agents, tokens};
+pub use known::{
+    AgentRow, AgentState, Issuer, Revocation, RevocationState, TokenRow, TokenState, agents, tokens,
+};
 pub use medians::{CellView, ProfileView, Question, SeriesView, VerdictView, View, medians};
 pub use names::{NotOne, ProfileLabel, check_profiles};
 pub use pruning::Pruning;

@@ -11,7 +11,13 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::{
-    convert, id::HostId, invalid::Invalid, limits, role::Role, secret::Secret, token::TokenId,
+    convert,
+    id::HostId,
+    invalid::Invalid,
+    limits,
+    role::{Role, Subject},
+    secret::Secret,
+    token::TokenId,
 };
 
 /// A token that is asked for.
@@ -19,13 +25,15 @@ use crate::{
 pub struct NewToken {
     /// What it shall be good for.
     pub role: Role,
+    /// The host whose agent sends it with each call. An agent's token without one is to join with.
+    pub host: Option<HostId>,
     /// How many hosts may join with it; 0 for a bearer token.
     pub uses: u32,
     /// How long it lives.
     pub ttl: Duration,
     /// What is said of the hosts that join with it.
     pub labels: BTreeMap<String, String>,
-    /// The host that may join with it although it is known.
+    /// The host that may join with it although it is known. No other may.
     pub replace_host: Option<HostId>,
     /// From where it may be used.
     pub network: Option<Network>,
@@ -40,11 +48,17 @@ impl NewToken {
     ///
     /// If a field is over its limit, or is for hosts that join and the token is not.
     pub fn check(&self) -> Result<(), Invalid> {
-        let Self { role, uses, ttl, labels, replace_host, network: _, note } = self;
-        if *role == Role::Agent {
+        let Self { role, host, uses, ttl, labels, replace_host, network: _, note } = self;
+        if *role != Role::Agent && host.is_some() {
+            return Err(Invalid::new("host", "is only for tokens of the role agent"));
+        }
+        if self.is_to_join() {
             if !(1..=limits::TOKEN_USES).contains(uses) {
                 let reason = format!("must be 1 to {}", limits::TOKEN_USES);
                 return Err(Invalid::new("uses", reason));
+            }
+            if replace_host.is_some() && *uses != 1 {
+                return Err(Invalid::new("uses", "must be 1 for a token that replaces one host"));
             }
         } else {
             let only_to_join = "is only for tokens that hosts join with";
@@ -68,14 +82,21 @@ impl NewToken {
         convert::check_text("note", note)
     }
 
+    /// Whether hosts join with it. All others are bearer tokens, which are sent with each call.
+    #[must_use]
+    pub fn is_to_join(&self) -> bool {
+        self.role == Role::Agent && self.host.is_none()
+    }
+
     /// The token with this secret, if it is made now. Its times are whole seconds, for people.
     #[must_use]
     pub fn made(self, secret: &Secret, now: Timestamp) -> KnownToken {
-        let Self { role, uses, ttl, labels, replace_host, network, note } = self;
+        let Self { role, host, uses, ttl, labels, replace_host, network, note } = self;
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
         KnownToken {
             id: TokenId::of(secret),
             role,
+            host,
             created_at: now,
             ends_at: now.checked_add(ttl).unwrap_or(Timestamp::MAX),
             uses,
@@ -96,6 +117,8 @@ pub struct KnownToken {
     pub id: TokenId,
     /// What it is good for.
     pub role: Role,
+    /// The host whose agent sends it with each call.
+    pub host: Option<HostId>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it ends.
@@ -108,12 +131,20 @@ pub struct KnownToken {
     pub revoked_at: Option<Timestamp>,
     /// What is said of the hosts that join with it.
     pub labels: BTreeMap<String, String>,
-    /// The host that may join with it although it is known.
+    /// The host that may join with it although it is known. No other may.
     pub replace_host: Option<HostId>,
     /// From where it may be used.
     pub network: Option<Network>,
     /// What it is for.
     pub note: String,
+}
+
+impl KnownToken {
+    /// Whether hosts join with it. All others are bearer tokens, which are sent with each call.
+    #[must_use]
+    pub fn is_to_join(&self) -> bool {
+        self.role == Role::Agent && self.host.is_none()
+    }
 }
 
 /// A token that was made just now. It does not show it.
@@ -154,6 +185,33 @@ pub struct KnownAgent {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Whose certificates of other authorities are refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RevokedSubject {
+    /// Who.
+    pub subject: Subject,
+    /// When that was said.
+    pub revoked_at: Timestamp,
+}
+
+/// That somebody is revoked, or that this is taken back.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Revoking {
+    /// Who.
+    pub subject: Subject,
+    /// Whether it is taken back.
+    pub undo: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Revoked {
+    /// Whether this did it; false if it was so before.
+    pub changed: bool,
+    /// Whether it concerns certificates of other authorities alone: this collector never issued one to whom it is about.
+    pub only_others: bool,
+}
+
 /// What happened, in one word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -170,15 +228,17 @@ pub enum Event {
     TokenCreated,
     /// A token was revoked.
     TokenRevoked,
-    /// A host was revoked.
+    /// A host was revoked, or somebody with a certificate of another authority.
     AgentRevoked,
+    /// That was taken back.
+    AgentRestored,
     /// Old lines of the audit trail were removed.
     Pruned,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Enrolled,
         Self::Replaced,
         Self::Renewed,
@@ -186,6 +246,7 @@ impl Event {
         Self::TokenCreated,
         Self::TokenRevoked,
         Self::AgentRevoked,
+        Self::AgentRestored,
         Self::Pruned,
     ];
 
@@ -200,6 +261,7 @@ impl Event {
             Self::TokenCreated => "token-created",
             Self::TokenRevoked => "token-revoked",
             Self::AgentRevoked => "agent-revoked",
+            Self::AgentRestored => "agent-restored",
             Self::Pruned => "pruned",
         }
     }
@@ -242,6 +304,7 @@ mod tests {
     fn asked(role: Role, uses: u32) -> NewToken {
         NewToken {
             role,
+            host: None,
             uses,
             ttl: Duration::from_secs(600),
             labels: BTreeMap::new(),
@@ -256,19 +319,24 @@ mod tests {
         assert_eq!(asked(Role::Agent, 1).check(), Ok(()));
         assert_eq!(asked(Role::Agent, limits::TOKEN_USES).check(), Ok(()));
         assert_eq!(asked(Role::Operator, 0).check(), Ok(()));
+        let host: Option<HostId> = Some("web-1".parse().unwrap());
+        let leave = NewToken { replace_host: host.clone(), ..asked(Role::Agent, 1) };
+        assert_eq!(leave.check(), Ok(()));
+        let of_host =
+            |role, uses| NewToken { host: Some("web-1".parse().unwrap()), ..asked(role, uses) };
+        assert_eq!(of_host(Role::Agent, 0).check(), Ok(()));
+        assert!(!of_host(Role::Agent, 0).is_to_join() && asked(Role::Agent, 1).is_to_join());
         let labels: BTreeMap<_, _> = [("rack".to_owned(), "7".to_owned())].into();
         let wrong = [
             ("uses", asked(Role::Agent, 0)),
             ("uses", asked(Role::Agent, limits::TOKEN_USES + 1)),
             ("uses", asked(Role::Reader, 1)),
+            ("uses", NewToken { replace_host: host.clone(), ..asked(Role::Agent, 2) }),
+            ("uses", of_host(Role::Agent, 1)),
+            ("host", of_host(Role::Reader, 0)),
+            ("labels", NewToken { labels: labels.clone(), ..of_host(Role::Agent, 0) }),
             ("labels", NewToken { labels, ..asked(Role::Reader, 0) }),
-            (
-                "replace_host",
-                NewToken {
-                    replace_host: Some("web-1".parse().unwrap()),
-                    ..asked(Role::Operator, 0)
-                },
-            ),
+            ("replace_host", NewToken { replace_host: host.clone(), ..asked(Role::Operator, 0) }),
             ("ttl", NewToken { ttl: Duration::from_millis(999), ..asked(Role::Agent, 1) }),
             ("ttl", NewToken { ttl: Duration::MAX, ..asked(Role::Agent, 1) }),
             ("note", NewToken { note: "two\nlines".into(), ..asked(Role::Agent, 1) }),

@@ -5,6 +5,7 @@ mod control;
 mod enrollment;
 mod query;
 mod read;
+mod revoking;
 mod write;
 
 pub(crate) use check::check_text;

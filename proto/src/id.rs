@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
+use uuid::{NoContext, Uuid};
 
 use crate::{invalid::Invalid, limits};
 
@@ -20,6 +20,26 @@ impl ReportId {
     #[must_use]
     pub fn now() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// A new id, of this time. Times before 1970 are as 1970.
+    #[must_use]
+    pub fn at(time: Timestamp) -> Self {
+        let since_1970 = time.duration_since(Timestamp::UNIX_EPOCH);
+        let (seconds, nanos) = match since_1970.is_negative() {
+            true => (0, 0),
+            false => {
+                (since_1970.unsigned_abs().as_secs(), since_1970.unsigned_abs().subsec_nanos())
+            }
+        };
+        Self(Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, seconds, nanos)))
+    }
+
+    /// The least bytes that an id of this time can have: ids sort by when they were made.
+    #[must_use]
+    pub fn least_bytes_at(time: Timestamp) -> [u8; 16] {
+        let milliseconds = u64::try_from(time.as_millisecond()).unwrap_or_default();
+        (u128::from(milliseconds) << 80).to_be_bytes()
     }
 
     /// Reads the 16 bytes of the wire.
@@ -169,5 +189,23 @@ impl fmt::Display for Digest {
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_tell_and_sort_by_when_they_were_made() {
+        let time: Timestamp = "2026-11-25T09:00:00.25Z".parse().unwrap();
+        let millisecond = std::time::Duration::from_millis(1);
+        let (id, again) = (ReportId::at(time), ReportId::at(time));
+        assert_ne!(id, again);
+        assert_eq!(id.made_at().as_second(), time.as_second());
+        assert!(*id.as_bytes() >= ReportId::least_bytes_at(time));
+        assert!(*id.as_bytes() < ReportId::least_bytes_at(time + millisecond));
+        assert_eq!(ReportId::at(Timestamp::MIN).made_at(), Timestamp::UNIX_EPOCH);
+        assert_eq!(ReportId::least_bytes_at(Timestamp::MIN), [0; 16]);
     }
 }

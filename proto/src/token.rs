@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! fmj1_…   lets a host join: endpoint, pin of the authority's public key, secret
-//! fmb1_…   is sent with each call, by a reader or an operator: secret
+//! fmb1_…   is sent with each call, by a reader, an operator or a host's agent: secret
 //! ```
 //!
 //! After the prefix comes, in base64url without padding, the payload and the first four bytes of the SHA-256 over prefix and
 //! payload, so that a mistyped token is found before anybody is asked. The payload of a joining token is the secret, the pin (both
 //! 32 bytes) and the endpoint; that of the other is the secret. Another form gets another number in its prefix.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, Serializer};
@@ -30,12 +30,12 @@ pub enum TokenError {
     NotOne(&'static str),
     /// It is the other kind of token.
     #[error(
-        "this token is for reading and commanding; a host joins with one that begins with {JOIN}"
+        "this token is sent with each call (--bearer-token-file); a host joins with one that begins with {JOIN}"
     )]
     NotToJoin,
     /// It is the other kind of token.
     #[error(
-        "this token is for a host to join with; readers and operators use one that begins with {BEARER}"
+        "this token is for a host to join with; one that is sent with each call begins with {BEARER}"
     )]
     NotToRead,
     /// It has a form that is not known here.
@@ -93,7 +93,7 @@ impl FromStr for JoinToken {
     }
 }
 
-/// Sent with each call by who reads or commands. It shows nothing.
+/// Sent with each call by who reads, commands, or reports through a proxy that ends TLS. It shows nothing.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BearerToken {
     /// What the collector knows the digest of.
@@ -160,6 +160,47 @@ impl Serialize for TokenId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
     }
+}
+
+/// The text with all that begins like a token cut down to that beginning, as `fmj1_…`: tokens are typed and written where they do
+/// not belong, and what repeats that to a person or to a log must not hand them on.
+#[must_use]
+pub fn masked(text: &str) -> Cow<'_, str> {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, beginning, behind)) = first_beginning(rest) {
+        shown.push_str(before);
+        shown.push_str(beginning);
+        shown.push('…');
+        rest = behind;
+    }
+    match shown.is_empty() {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(shown + rest),
+    }
+}
+
+/// Whether this is a token by its first letters, whatever follows them.
+#[must_use]
+pub fn is_like_one(text: &str) -> bool {
+    first_beginning(text.trim()).is_some_and(|(before, ..)| before.is_empty())
+}
+
+/// The first place where something begins like a token and goes on: what is before it, its beginning, and what is behind it.
+fn first_beginning(text: &str) -> Option<(&str, &str, &str)> {
+    text.match_indices("fm").find_map(|(at, _)| {
+        let (before, from) = text.split_at(at);
+        let number = from.strip_prefix(&JOIN[..3]).or_else(|| from.strip_prefix(&BEARER[..3]))?;
+        let secret = number.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix('_')?;
+        let behind = secret.trim_start_matches(is_of_a_token);
+        let beginning = &from[..from.len() - secret.len()];
+        (behind.len() < secret.len()).then_some((before, beginning, behind))
+    })
+}
+
+/// Whether a token can have this character; `=` and `%` come of other ways to write one.
+fn is_of_a_token(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+' | '/' | '=' | '%')
 }
 
 fn checksum(prefix: &str, payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
@@ -269,6 +310,21 @@ mod tests {
     }
 
     #[test]
+    fn what_begins_like_a_token_is_cut_down_to_its_beginning() {
+        let bearer = BearerToken { secret: Secret::from_slice(&[9; 32]).unwrap() };
+        let (join, bearer) = (token().expose(), bearer.expose());
+        let line = format!("cannot read '{}': --to={}, fmj27_abc/d", *join, *bearer);
+        assert_eq!(masked(&line), "cannot read 'fmj1_…': --to=fmb1_…, fmj27_…");
+        assert_eq!(masked(&format!("{}\n{}", *join, *join)), "fmj1_…\nfmj1_…");
+        assert_eq!(masked("confmfmj_x, fm"), "confmfmj_…, fm");
+        for harmless in ["", "one begins with fmj1_", "fmj1_…", "fmk1_abc", "fmj1-abc", "fmjs_x"]
+        {
+            assert!(matches!(masked(harmless), Cow::Borrowed(_)), "{harmless}");
+        }
+        assert!(is_like_one(&join) && is_like_one(" fmb2_x\n") && !is_like_one("./fmb2_x"));
+    }
+
+    #[test]
     fn a_token_is_known_by_its_digest() {
         let id = TokenId::of(&token().secret);
         assert_eq!(id.as_str().parse::<TokenId>().unwrap(), id);
@@ -280,6 +336,13 @@ mod tests {
         fn no_text_is_too_much(text in ".*") {
             let _ = text.parse::<JoinToken>();
             let _ = text.parse::<BearerToken>();
+        }
+
+        #[test]
+        fn no_text_hides_a_token(before in ".*", after in ".*") {
+            let token = token().expose();
+            let line = format!("{before}{}{after}", *token);
+            prop_assert!(!masked(&line).contains(&token[5..]));
         }
     }
 }

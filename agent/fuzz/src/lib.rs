@@ -1,5 +1,7 @@
 //! What holds of any input, as each of the fuzz targets checks it. `agent/tests/it/corpus.rs` checks the same of the corpora.
 
+#![forbid(unsafe_code)]
+
 use std::{fs, path::Path};
 
 use clap::FromArgMatches as _;

@@ -5,7 +5,7 @@ use std::path::Path;
 use fleetmark_proto::{host::HostIdSource, id::HostId, limits, role::Role};
 use url::Url;
 
-use super::Stopped;
+use super::{Stopped, take_care_of};
 use crate::{
     args::{CollectorArgs, MeasureArgs},
     clock::Clock,
@@ -42,6 +42,8 @@ enum Mismatch {
         limits::LABELS
     )]
     Labels,
+    #[error("the collector says {key}={says} of this host; leave --label {key}={own} out")]
+    Label { key: String, says: String, own: String },
 }
 
 impl Collectors {
@@ -49,8 +51,13 @@ impl Collectors {
     pub(super) fn of(arguments: &CollectorArgs, state_dir: &Path) -> Result<Self, Stopped> {
         let CollectorArgs { collector, access: named } = arguments;
         let usage = |error: &(dyn std::error::Error + 'static)| Stopped::usage(error);
-        let given = Access::read(named).map_err(|error| usage(&error))?;
         let folder = Folder::of(state_dir);
+        // Before a key or a token is read. The measuring child has neither, and begins anew with its own memory.
+        take_care_of(named);
+        if folder.is_there() {
+            memory::keep_private();
+        }
+        let given = Access::read(named).map_err(|error| usage(&error))?;
         let kept = folder.read()?;
         let membership = match &named.tls_cert {
             Some(_) => of_certificate(&given).map_err(|error| usage(&error))?,
@@ -60,9 +67,6 @@ impl Collectors {
             ([], Some(kept)) => vec![kept.endpoint.clone()],
             (named, _) => named.to_vec(),
         };
-        if kept.is_some() || named.tls_key.is_some() {
-            memory::keep_out_of_core_dumps();
-        }
         let keyring =
             Keyring::new(named.clone(), kept.map(|kept| (folder, kept)), Clock::of_host());
         let access = keyring.access()?;
@@ -94,6 +98,12 @@ impl Collectors {
                 None => Mismatch::Joined { joined: host },
             };
             return Err(Stopped::usage(&mismatch));
+        }
+        for (key, own) in &measure.label {
+            if let Some(says) = membership.labels.get(key).filter(|says| *says != own) {
+                let (key, says, own) = (key.clone(), says.clone(), own.clone());
+                return Err(Stopped::usage(&Mismatch::Label { key, says, own }));
+            }
         }
         let labels = membership.beside(measure.label.iter().cloned().collect());
         if labels.len() > limits::LABELS {

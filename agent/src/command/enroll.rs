@@ -11,7 +11,7 @@ use fleetmark_proto::{
     id::HostId,
     limits,
     shell::{self, Exit, output::tell},
-    token::{JoinToken, TokenError},
+    token::{JoinToken, TokenError, TokenId},
 };
 use zeroize::Zeroizing;
 
@@ -45,7 +45,11 @@ pub(super) fn enroll(arguments: &EnrollArgs, state_dir: &Path) -> Result<Exit, S
     let token = token(arguments).map_err(usage)?;
     let folder = Folder::of(state_dir);
     let before = match folder.read() {
-        Err(CredentialsError::Damaged { .. }) if arguments.force => None,
+        Err(CredentialsError::Damaged { .. } | CredentialsError::Open { .. })
+            if arguments.force =>
+        {
+            None
+        }
         before => before?,
     };
     if let Some(Credentials { endpoint, membership, .. }) = &before
@@ -63,7 +67,9 @@ pub(super) fn enroll(arguments: &EnrollArgs, state_dir: &Path) -> Result<Exit, S
     };
     let clock = Clock::of_host();
     let within = arguments.max_time;
-    let joining = Joining { token: &token, host: &host, believed, clock: &clock, within };
+    let key = folder.key_to_join(&TokenId::of(&token.secret), &host.id)?;
+    let joining =
+        Joining { token: &token, host: &host, key: &key, believed, clock: &clock, within };
     let Joined { credentials, ahead } = wait_for(joining.join(outlet))??;
     folder.write(&credentials)?;
     if ahead.abs() > CLOCKS_APART {

@@ -1,5 +1,7 @@
 //! Where credentials are kept.
 
+mod joining;
+
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File, Permissions},
@@ -18,8 +20,8 @@ use tempfile::NamedTempFile;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Credentials, Key, Membership};
-use crate::certificate;
+use super::{Credentials, Key, KeyError, Membership};
+use crate::{certificate, private};
 
 const SCHEMA: &str = "fleetmark.credentials/1";
 /// More than any credentials take, so that their bytes are written into one place and overwritten there.
@@ -44,6 +46,16 @@ pub enum CredentialsError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Others can read the key.
+    #[error(
+        "everybody on this host can read or change {path}, and so pass for it; if nobody has, `chmod 600 {path}` ends that, \
+         otherwise join again with `fleetmark-agent enroll --force`",
+        path = .path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+    },
     /// What is kept is no credentials.
     #[error(
         "{} holds no credentials that this version can read; join again with `fleetmark-agent enroll --force`",
@@ -53,6 +65,9 @@ pub enum CredentialsError {
         /// The file.
         path: PathBuf,
     },
+    /// There is no key to join with.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// The folder of one host's credentials.
@@ -89,6 +104,17 @@ impl Folder {
         self.path.join("credentials.json")
     }
 
+    /// What is kept while a host joins.
+    fn joining(&self) -> PathBuf {
+        self.path.join("joining.json")
+    }
+
+    /// Whether there may be something to read.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        !matches!(self.path.try_exists(), Ok(false))
+    }
+
     /// What is kept; `None` if this host never joined.
     ///
     /// # Errors
@@ -104,6 +130,9 @@ impl Folder {
             }
             Err(source) => return Err(CredentialsError::Unreadable { path, source }),
         };
+        if private::is_open_to_all(&path) {
+            return Err(CredentialsError::Open { path });
+        }
         decode(&bytes).map(Some).ok_or(CredentialsError::Damaged { path })
     }
 
@@ -117,16 +146,18 @@ impl Folder {
         Ok(())
     }
 
-    /// Keeps these in place of what was kept.
+    /// Keeps these in place of what was kept. Whoever was about to join has joined.
     ///
     /// # Errors
     ///
     /// If they cannot be written.
     pub fn write(&self, credentials: &Credentials) -> Result<(), CredentialsError> {
         let lock = self.lock().map_err(self.unwritable())?;
-        let written = self.replace(credentials).map_err(self.unwritable());
+        self.replace(credentials).map_err(self.unwritable())?;
+        // What is left of it is of no use to anybody, and in nobody's way.
+        let _ = fs::remove_file(self.joining());
         drop(lock);
-        written
+        Ok(())
     }
 
     /// Keeps renewed credentials, unless the host has joined anew meanwhile. Says whether they are kept.
@@ -152,7 +183,7 @@ impl Folder {
     /// Makes the folder where it is missing, and keeps other writers out.
     fn lock(&self) -> io::Result<File> {
         let above = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(above)?;
+        private::folder(above)?;
         match DirBuilder::new().mode(0o700).create(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -182,12 +213,16 @@ impl Folder {
     }
 
     fn replace(&self, credentials: &Credentials) -> io::Result<()> {
+        self.put(&self.file(), &encode(credentials)?)
+    }
+
+    fn put(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         // Others cannot read it from its first byte on.
         let mut file = NamedTempFile::new_in(&self.path)?;
-        file.write_all(&encode(credentials)?)?;
+        file.write_all(bytes)?;
         file.as_file().sync_all()?;
         self.give(file.path())?;
-        file.persist(self.file()).map_err(|error| error.error)?;
+        file.persist(path).map_err(|error| error.error)?;
         File::open(&self.path)?.sync_all()
     }
 }
@@ -195,8 +230,6 @@ impl Folder {
 fn encode(credentials: &Credentials) -> io::Result<Zeroizing<Vec<u8>>> {
     let Credentials { membership, endpoint, key, certificate, authority, believed } = credentials;
     let Membership { host, id_source, labels } = membership;
-    let mut key_text = Zeroizing::new(String::with_capacity(2 * key.expose().len()));
-    STANDARD.encode_string(key.expose(), &mut key_text);
     let believed: Vec<_> = believed.iter().map(|authority| STANDARD.encode(authority)).collect();
     let kept = Kept {
         schema: SCHEMA,
@@ -207,12 +240,18 @@ fn encode(credentials: &Credentials) -> io::Result<Zeroizing<Vec<u8>>> {
         certificate: &STANDARD.encode(certificate),
         authority: &STANDARD.encode(authority),
         believed: believed.iter().map(String::as_str).collect(),
-        key: &key_text,
+        key: &key_text(key),
     };
     let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM_BYTES));
     serde_json::to_writer_pretty(&mut *bytes, &kept)?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+fn key_text(key: &Key) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(2 * key.expose().len()));
+    STANDARD.encode_string(key.expose(), &mut text);
+    text
 }
 
 fn decode(bytes: &[u8]) -> Option<Credentials> {
@@ -255,7 +294,7 @@ mod tests {
     use super::*;
 
     /// Credentials with a certificate that the key signed for itself.
-    fn credentials(host: &str) -> Credentials {
+    pub(super) fn credentials(host: &str) -> Credentials {
         let key = Key::new().unwrap();
         let pair = rcgen::KeyPair::try_from(key.expose()).unwrap();
         let mut parameters = CertificateParams::default();
@@ -330,5 +369,17 @@ mod tests {
             assert!(error.to_string().contains("enroll --force"), "{error}");
             assert!(!error.to_string().contains(&mine[40..60]), "{error}");
         }
+    }
+
+    #[test]
+    fn what_everybody_can_read_is_not_used() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = Folder::of(state.path());
+        folder.write(&credentials("web-1")).unwrap();
+        fs::set_permissions(folder.file(), Permissions::from_mode(0o644)).unwrap();
+        let error = folder.read().unwrap_err();
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+        fs::set_permissions(folder.file(), Permissions::from_mode(0o640)).unwrap();
+        assert!(folder.read().unwrap().is_some());
     }
 }

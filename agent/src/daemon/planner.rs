@@ -17,7 +17,10 @@ use fleetmark_proto::{
     unit::Nanos,
 };
 use jiff::Timestamp;
-use tokio::{task::JoinError, time::sleep};
+use tokio::{
+    task::JoinError,
+    time::{sleep, timeout},
+};
 
 use super::{
     DaemonError, Settings, Signals,
@@ -27,7 +30,9 @@ use super::{
     waiting::{Refusal, Waiting},
 };
 use crate::{
-    build, evidence,
+    build,
+    delivery::TurnedAway,
+    evidence,
     guard::{Guard, Ledger, pressure},
     hardware, identity,
     plan::Passes,
@@ -79,10 +84,15 @@ pub(super) struct Planner {
     jitter: Duration,
     not_before: Option<Instant>,
     waiting: Waiting,
+    turned_away: TurnedAway,
 }
 
 impl Planner {
-    pub(super) fn new(settings: Settings, spool: Spool) -> Result<Self, DaemonError> {
+    pub(super) fn new(
+        settings: Settings,
+        spool: Spool,
+        turned_away: TurnedAway,
+    ) -> Result<Self, DaemonError> {
         let root = Path::new("/");
         let workers = hardware::detect_live(root).workers(settings.measure.workers);
         Passes::new(&settings.measure.asked(), workers.count)?;
@@ -92,7 +102,7 @@ impl Planner {
         let ledger = Ledger::new(&settings.state_dir);
         let jitter = share_of(settings.jitter);
         let waiting = Waiting::default();
-        Ok(Self { settings, spool, record, ledger, jitter, not_before: None, waiting })
+        Ok(Self { settings, spool, record, ledger, jitter, not_before: None, waiting, turned_away })
     }
 
     /// Waits until a run is due and nothing speaks against it. While something does, it is asked again and again whether the
@@ -102,16 +112,21 @@ impl Planner {
             if let Some(then) = self.not_before {
                 sleep(then.saturating_duration_since(Instant::now())).await;
             }
+            if self.turned_away.is_so() {
+                let pause = self.waiting.on(None, Refusal::TurnedAway);
+                self.rest(pause).await;
+                continue;
+            }
             let why = match self.due() {
                 Due::Now(why) => why,
                 Due::In(left) => {
                     self.waiting.end();
-                    sleep(left.min(LOOK_EVERY)).await;
+                    self.rest(left.min(LOOK_EVERY)).await;
                     continue;
                 }
                 Due::OnChange => {
                     self.waiting.end();
-                    sleep(LOOK_EVERY).await;
+                    self.rest(LOOK_EVERY).await;
                     continue;
                 }
             };
@@ -123,9 +138,17 @@ impl Planner {
                         return Ready { why, lock, room, guard };
                     }
                 }
-                Err(refusal) => sleep(self.waiting.on(&why, refusal)).await,
+                Err(refusal) => {
+                    let pause = self.waiting.on(Some(&why), refusal);
+                    self.rest(pause).await;
+                }
             }
         }
+    }
+
+    /// Waits, but no longer than until it is news whether anybody takes reports of this host.
+    async fn rest(&self, pause: Duration) {
+        let _ = timeout(pause, self.turned_away.changes()).await;
     }
 
     fn due(&mut self) -> Due {

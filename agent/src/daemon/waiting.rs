@@ -14,6 +14,8 @@ pub(super) enum Refusal {
     Held(Held),
     /// Another run must end first.
     OtherRun,
+    /// Nobody takes its report, or any other of this host.
+    TurnedAway,
     /// There is no room for its report.
     Spool(SpoolError),
     /// What it uses could not be written down.
@@ -33,6 +35,9 @@ impl Refusal {
         match self {
             Self::Held(held) => held.to_string(),
             Self::OtherRun => "another run goes on with this state folder".to_owned(),
+            Self::TurnedAway => "the collector takes no reports of this host any more, and is asked now and then; those in the spool \
+                                 stay there. To be known again it joins with a token that names it (`--replace-host`)"
+                .to_owned(),
             Self::Spool(error) => shell::one_line(error),
             Self::Ledger { path, source } => format!(
                 "the CPU time that runs use cannot be written down in {}: {source}",
@@ -62,15 +67,18 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Says why a run does not begin, once for each reason; returns when to ask again.
-    pub(super) fn on(&mut self, why: &Why, refusal: Refusal) -> Duration {
+    /// Says why a run does not begin, once for each reason; returns when to ask again. `why` is what it is due for, if it is.
+    pub(super) fn on(&mut self, why: Option<&Why>, refusal: Refusal) -> Duration {
         if self.last.as_ref().is_some_and(|last| last.is_like(&refusal)) {
             self.in_a_row = self.in_a_row.saturating_add(1);
         } else {
             self.in_a_row = 0;
             let words = refusal.words();
             notify::status(&words);
-            tell(format_args!("not measuring yet ({why}): {words}"));
+            match why {
+                Some(why) => tell(format_args!("not measuring yet ({why}): {words}")),
+                None => tell(format_args!("not measuring any more: {words}")),
+            }
         }
         let (shortest, longest) = refusal.pauses();
         self.last = Some(refusal);
@@ -103,14 +111,14 @@ mod tests {
     #[test]
     fn what_goes_on_is_asked_less_and_less_often() {
         let mut waiting = Waiting::default();
-        let mut ask = |refusal: Refusal| waiting.on(&Why::Time, refusal).as_secs();
+        let mut ask = |refusal: Refusal| waiting.on(Some(&Why::Time), refusal).as_secs();
         let others: Vec<u64> = (0..6).map(|_| ask(Refusal::OtherRun)).collect();
         assert_eq!(others, [5, 10, 20, 40, 60, 60]);
         let spools: Vec<u64> = (0..6).map(|_| ask(full())).collect();
         assert_eq!(spools, [60, 120, 240, 480, 600, 600]);
         assert_eq!(ask(disk_full()), 5);
         waiting.end();
-        assert_eq!(waiting.on(&Why::Time, disk_full()).as_secs(), 5, "it begins anew");
+        assert_eq!(waiting.on(Some(&Why::Time), disk_full()).as_secs(), 5, "it begins anew");
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub(super) enum Trust {
 pub(super) struct Shown {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
+    /// Whether its owner named it. Otherwise the collector issued it, and does so again.
+    pub(super) named: bool,
 }
 
 impl fmt::Debug for Shown {
@@ -108,7 +110,8 @@ impl Access {
         };
         let shown = match (tls_cert, tls_key) {
             (Some(chain), Some(key)) => {
-                Some(Arc::new(Shown { chain: certificates(chain)?, key: private_key(key)? }))
+                let (chain, key) = (certificates(chain)?, private_key(key)?);
+                Some(Arc::new(Shown { chain, key, named: true }))
             }
             _ => None,
         };
@@ -128,6 +131,11 @@ impl Access {
         certificate::subject(self.shown.as_ref()?.chain.first()?)
     }
 
+    /// Whether a certificate is shown that was named.
+    pub(super) fn shows_named(&self) -> bool {
+        self.shown.as_ref().is_some_and(|shown| shown.named)
+    }
+
     /// How TLS is spoken with this access; `None` if nobody would be believed.
     pub(super) fn config(&self, clock: &Clock) -> Result<Option<Arc<ClientConfig>>, rustls::Error> {
         let Some(trust) = &self.trust else { return Ok(None) };
@@ -144,7 +152,7 @@ impl Access {
                 .with_custom_certificate_verifier(Arc::new(Pinned::new(*pin, provider))),
         };
         let mut config = match self.shown.as_deref() {
-            Some(Shown { chain, key }) => {
+            Some(Shown { chain, key, named: _ }) => {
                 builder.with_client_auth_cert(chain.clone(), key.clone_key())?
             }
             None => builder.with_no_client_auth(),

@@ -64,22 +64,33 @@ pub(super) struct Connector {
 
 /// What was found wrong with a connection when it was used.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen(Arc<OnceLock<Fault>>);
+pub(super) struct Seen {
+    first: Arc<OnceLock<Fault>>,
+    /// Whether a certificate was shown that was named.
+    shows_named: bool,
+}
 
 impl Seen {
     pub(super) fn fault(&self) -> Option<Fault> {
-        self.0.get().cloned()
+        self.first.get().cloned()
     }
 
     fn note(&self, fault: Fault) {
         // The first is the cause of all others.
-        let _ = self.0.set(fault);
+        let _ = self.first.set(self.of_shown(fault));
+    }
+
+    /// A fault, by what was shown.
+    fn of_shown(&self, fault: Fault) -> Fault {
+        if self.shows_named { fault.of_named() } else { fault }
     }
 }
 
 impl Connector {
-    pub(super) fn new(reach: Reach, target: Target, patience: Duration) -> Self {
-        Self { reach, target, patience, seen: Seen::default() }
+    /// Connections of a kind, and whether they show a certificate that was named.
+    pub(super) fn new(reach: Reach, target: Target, patience: Duration, shows_named: bool) -> Self {
+        let seen = Seen { first: Arc::default(), shows_named };
+        Self { reach, target, patience, seen }
     }
 
     /// What will be found wrong with its connections.
@@ -94,7 +105,7 @@ impl Connector {
             Target::Plaintext => ((reach.0)(uri, patience).await?, Spoken::Plaintext),
             Target::Tls(config, name) => {
                 let stream = (reach.0)(uri, patience).await?;
-                (Box::new(tls(stream, config, name).await?), Spoken::Tls)
+                (Box::new(tls(stream, config, name, &seen).await?), Spoken::Tls)
             }
         };
         Ok(TokioIo::new(Wire { stream, spoken, heard: false, seen }))
@@ -113,11 +124,12 @@ async fn tls(
     stream: Box<dyn Stream>,
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
-) -> Result<impl Stream, Failure> {
+    seen: &Seen,
+) -> Result<impl Stream + use<>, Failure> {
     let stream =
         TlsConnector::from(config).connect(name, stream).await.map_err(|error| {
             match (Fault::of(&error), error.kind()) {
-                (Some(fault), _) => fault.into(),
+                (Some(fault), _) => seen.of_shown(fault).into(),
                 (None, io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
                     Fault::Silent(Spoken::Handshake).into()
                 }

@@ -18,7 +18,6 @@ use fleetmark_proto::{
     limits, shell,
     v1::{Answer, SubmitResponse},
 };
-use jiff::Timestamp;
 use tokio::{
     sync::Notify,
     time::{self, Instant},
@@ -35,6 +34,7 @@ use super::{
     line::{Dialer, Line},
     pace::Pace,
     policy::{self, Next},
+    turned_away::TurnedAway,
 };
 use renewing::Refusal;
 
@@ -66,6 +66,7 @@ pub struct Courier {
     /// others have had theirs.
     deferred: HashSet<ReportId>,
     herald: Herald,
+    turned_away: TurnedAway,
 }
 
 /// What a flush came to.
@@ -134,7 +135,14 @@ impl Courier {
             queue: VecDeque::new(),
             deferred: HashSet::new(),
             herald: Herald::new(outlet),
+            turned_away: TurnedAway::default(),
         }
+    }
+
+    /// Whether the collector takes reports of this host at all, as far as it was heard.
+    #[must_use]
+    pub fn turned_away(&self) -> TurnedAway {
+        self.turned_away.clone()
     }
 
     /// The same with what the collectors are believed by and shown.
@@ -278,7 +286,8 @@ impl Courier {
 
     /// The reports of the next call; none yet, if some had to be moved aside first.
     fn pick(&mut self) -> Vec<Encoded> {
-        let picked = batch::pick(&self.spool, &mut self.queue, self.most, Timestamp::now());
+        let now = self.keyring.clock().now();
+        let picked = batch::pick(&self.spool, &mut self.queue, self.most, now);
         for (id, reason) in picked.set_aside {
             self.herald.set_aside(id, reason);
         }
@@ -342,10 +351,11 @@ impl Courier {
     ) -> Result<(Url, Vec<Answer>), DeliveryError> {
         let patience = self.patience(self.pace.call, until);
         let line = self.line.as_ref().ok_or(DeliveryError::NoCollector)?;
-        let batch = convert::submit_request(reports, Timestamp::now());
+        let batch = convert::submit_request(reports, self.keyring.clock().now());
         let SubmitResponse { answers } = line.submit(batch, patience).await?;
         let url = line.url().clone();
         self.keyring.accepted();
+        self.turned_away.accepted();
         Ok((url, answers))
     }
 
@@ -396,6 +406,7 @@ impl Courier {
     }
 
     fn failed(&mut self, error: DeliveryError, count: usize) -> Step {
+        self.turned_away.failed(&error);
         let (code, asked) = error.code();
         let next = policy::policy(code, asked, count, self.refusals);
         self.refusals = policy::refusals(code, asked, self.refusals);

@@ -65,7 +65,7 @@ pub enum DeliveryError {
         cause: String,
     },
     /// The collector refused the call as a whole.
-    #[error("the collector at {url} answers {code:?}: {message}")]
+    #[error("the collector at {url} answers: {}", said(*code, message))]
     Refused {
         /// Where it was tried.
         url: String,
@@ -162,7 +162,10 @@ impl DeliveryError {
         match self {
             Self::Refused { code, .. } => *code == Code::Unauthenticated,
             Self::Tls { fault, .. } => {
-                matches!(fault, Fault::Refused(_) | Fault::Silent(Spoken::Tls))
+                matches!(
+                    fault,
+                    Fault::Refused(_) | Fault::RefusedNamed(_) | Fault::Silent(Spoken::Tls)
+                )
             }
             _ => false,
         }
@@ -208,6 +211,14 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }
 
+/// What was said, or the word for it where nothing was.
+fn said(code: Code, message: &str) -> String {
+    match message {
+        "" => format!("{code:?}"),
+        message => message.to_owned(),
+    }
+}
+
 /// A `RetryInfo` without a delay allows to come back at once.
 fn asked(status: &Status) -> Option<Duration> {
     status.get_details_retry_info().map(|info| info.retry_delay.unwrap_or_default())
@@ -224,6 +235,22 @@ pub fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_code_is_told_only_where_nothing_else_was_said() {
+        let line = |status| {
+            DeliveryError::of_call("https://a:7600/".to_owned(), &status, Duration::ZERO)
+                .to_string()
+        };
+        assert_eq!(
+            line(Status::permission_denied("host web-1 was revoked")),
+            "the collector at https://a:7600/ answers: host web-1 was revoked"
+        );
+        assert_eq!(
+            line(Status::unavailable("\n")),
+            "the collector at https://a:7600/ answers: Unavailable"
+        );
+    }
 
     #[test]
     fn what_a_server_says_becomes_one_harmless_line() {

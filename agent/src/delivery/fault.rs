@@ -32,6 +32,8 @@ pub enum Fault {
     WrongName(Vec<String>),
     /// The collector refuses the certificate that it was shown. Holds its word for it.
     Refused(String),
+    /// The same of a certificate that was named, which is not the collector's to renew.
+    RefusedNamed(String),
     /// TLS was spoken to something that does not.
     NoTls,
     /// Plaintext was spoken to something that speaks TLS.
@@ -63,6 +65,14 @@ impl Fault {
             return Some(fault.clone());
         }
         inner.downcast_ref::<Error>().map(Self::from)
+    }
+
+    /// The same, if a certificate was shown that was named.
+    pub(super) fn of_named(self) -> Self {
+        match self {
+            Self::Refused(word) => Self::RefusedNamed(word),
+            other => other,
+        }
     }
 
     /// Whether it may pass by itself.
@@ -151,6 +161,11 @@ impl fmt::Display for Fault {
                 "refuses the certificate of this host ({word}); if it does not know this host any more, join again with \
                  `fleetmark-agent enroll`"
             ),
+            Self::RefusedNamed(word) => write!(
+                f,
+                "refuses the certificate of --tls-cert ({word}); if it has ended, the authority that issued it must issue \
+                 another, and if its authority is not known there, the collector must be told of it"
+            ),
             Self::NoTls => f.write_str("speaks no TLS; if that is meant, begin its URL with http:"),
             Self::Tls => f.write_str("speaks TLS; begin its URL with https:"),
             Self::NoHttp2 => f.write_str("speaks TLS, but no HTTP/2; is it a collector?"),
@@ -223,6 +238,11 @@ mod tests {
             assert!(matches!(fault(alert), Fault::Refused(_)), "{alert:?}");
         }
         assert!(matches!(fault(AlertDescription::InternalError), Fault::Other(_)));
+        let named = fault(AlertDescription::CertificateExpired).of_named();
+        assert_eq!(named, Fault::RefusedNamed("CertificateExpired".into()));
+        let says = named.to_string();
+        assert!(says.contains("must issue another") && !says.contains("enroll"), "{says}");
+        assert_eq!(Fault::NoHttp2.of_named(), Fault::NoHttp2);
         assert_eq!(fault(AlertDescription::NoApplicationProtocol), Fault::NoHttp2);
     }
 }

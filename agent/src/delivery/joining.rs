@@ -43,6 +43,8 @@ pub struct Joining<'a> {
     pub token: &'a JoinToken,
     /// Who it is.
     pub host: &'a Host,
+    /// The key that it shall be known by. Whoever keeps it can ask again with the same token if there was no answer.
+    pub key: &'a Key,
     /// What the collector is believed by, where it is not the authority that the token names.
     pub believed: Option<Access>,
     /// What time it is.
@@ -67,12 +69,11 @@ impl Joining<'_> {
         dialer: &Dialer,
         outlet: impl FnMut(&DeliveryError),
     ) -> Result<Joined, DeliveryError> {
-        let key = Key::new()?;
-        let issued = self.ask(dialer, &key, outlet).await?;
-        let Self { token, host, believed, clock, within: _ } = self;
+        let issued = self.ask(dialer, outlet).await?;
+        let Self { token, host, key, believed, clock, within: _ } = self;
         let ahead = issued.now.duration_since(clock.now());
         let what = |what| DeliveryError::NotOurs { url: token.endpoint.to_string(), what };
-        credentials::check(&issued, &key, &host.id).map_err(what)?;
+        credentials::check(&issued, key, &host.id).map_err(what)?;
         let Issued { certificate, authority, labels, .. } = issued;
         let authority = CertificateDer::from(authority);
         if certificate::key_digest(&authority) != Some(token.pin) {
@@ -85,19 +86,24 @@ impl Joining<'_> {
         let membership = Membership { host: host.id.clone(), id_source: host.id_source, labels };
         let certificate = CertificateDer::from(certificate);
         let endpoint = token.endpoint.clone();
-        let credentials =
-            Credentials { membership, endpoint, key, certificate, authority, believed };
+        let credentials = Credentials {
+            membership,
+            endpoint,
+            key: key.clone(),
+            certificate,
+            authority,
+            believed,
+        };
         Ok(Joined { credentials, ahead })
     }
 
-    /// Asks for a certificate of this key until there is an answer.
+    /// Asks for a certificate until there is an answer.
     async fn ask(
         &self,
         dialer: &Dialer,
-        key: &Key,
         mut outlet: impl FnMut(&DeliveryError),
     ) -> Result<Issued, DeliveryError> {
-        let Self { token, host, believed, clock, within } = self;
+        let Self { token, host, key, believed, clock, within } = self;
         let pinned = Access { trust: Some(Trust::Pin(token.pin)), ..Access::default() };
         let access = believed.as_ref().unwrap_or(&pinned);
         let pace = Pace::default();

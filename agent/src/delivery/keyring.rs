@@ -219,7 +219,7 @@ impl Kept {
 
     fn shown(&self) -> Arc<Shown> {
         let Credentials { certificate, key, .. } = &self.credentials;
-        Arc::new(Shown { chain: vec![certificate.clone()], key: key.for_tls() })
+        Arc::new(Shown { chain: vec![certificate.clone()], key: key.for_tls(), named: false })
     }
 
     fn believing(&self, named: Access) -> Result<Access, DeliveryError> {

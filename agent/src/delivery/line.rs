@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use fleetmark_proto::v1::{SubmitRequest, SubmitResponse, ingest_client::IngestClient};
+use fleetmark_proto::{
+    shell::value,
+    v1::{SubmitRequest, SubmitResponse, ingest_client::IngestClient},
+};
 use futures_util::future::poll_fn;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{task::JoinSet, time};
@@ -95,9 +98,10 @@ impl Dialer {
         let address = || url[Position::BeforeHost..Position::AfterPort].to_owned();
         let (endpoint, target) = match url.scheme() {
             // Nobody resolves this name.
-            "unix" => {
-                (Endpoint::from_static("http://localhost"), Target::Socket(url.path().into()))
-            }
+            "unix" => (
+                Endpoint::from_static("http://localhost"),
+                Target::Socket(value::socket_path(url).unwrap_or_default()),
+            ),
             "https" => {
                 let (config, name) = tls(url, access, clock)?;
                 // To the transport TLS is the connector's affair; only calls say what they are made with.
@@ -113,7 +117,8 @@ impl Dialer {
             .connect_timeout(patience)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-        Ok((endpoint, Connector::new(self.0.clone(), target, patience)))
+        let connector = Connector::new(self.0.clone(), target, patience, access.shows_named());
+        Ok((endpoint, connector))
     }
 }
 

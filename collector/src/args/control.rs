@@ -20,7 +20,7 @@ use super::{ListArgs, SourceArgs};
 
 /// How long a token that hosts join with lives, unless its maker says otherwise.
 const JOIN_TTL: Duration = Duration::from_secs(10 * 60);
-/// How long one that readers and operators use lives.
+/// How long one lives that is sent with each call.
 const BEARER_TTL: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// What can be done with tokens.
@@ -51,16 +51,20 @@ pub struct TokenCreateArgs {
     /// What the token is good for
     #[arg(long, value_enum, default_value_t = Role::Agent, value_name = "ROLE")]
     pub role: Role,
+    /// Make an agent's token that is sent with each call, where a proxy ends TLS, and speaks for this host alone; without, hosts
+    /// join with an agent's token
+    #[arg(long, value_name = "ID")]
+    pub host: Option<HostId>,
     /// How many hosts may join with it [default: 1]
     #[arg(long, value_name = "HOSTS")]
     pub uses: Option<u32>,
-    /// How long it lives, such as 10m or 30d [default: 10m; for readers and operators 90d]
+    /// How long it lives, such as 10m or 30d [default: 10m; if it is sent with each call 90d]
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     pub ttl: Option<Duration>,
     /// Say this of the hosts that join with it: a label of each of their reports (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = value::label)]
     pub label: Vec<(String, String)>,
-    /// Let this host join although it did before; its old certificates end with that
+    /// Let this host alone join, once, although it did before; its old certificates end with that
     #[arg(long, value_name = "ID")]
     pub replace_host: Option<HostId>,
     /// Let it be used from this network only, such as 10.2.0.0/16
@@ -84,7 +88,7 @@ impl TokenCreateArgs {
     ///
     /// If a label is given twice, or there can be no such token.
     pub fn asked(&self) -> Result<NewToken, Invalid> {
-        let is_to_join = self.role == Role::Agent;
+        let is_to_join = self.role == Role::Agent && self.host.is_none();
         let mut labels = BTreeMap::new();
         for (key, value) in &self.label {
             if labels.insert(key.clone(), value.clone()).is_some() {
@@ -93,6 +97,7 @@ impl TokenCreateArgs {
         }
         let asked = NewToken {
             role: self.role,
+            host: self.host.clone(),
             uses: self.uses.unwrap_or(u32::from(is_to_join)),
             ttl: self.ttl.unwrap_or(if is_to_join { JOIN_TTL } else { BEARER_TTL }),
             labels,
@@ -137,17 +142,26 @@ pub struct AgentArgs {
 /// The commands of `agent`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum AgentCommand {
-    /// List the hosts that joined, with the state of their certificates
+    /// List the hosts that joined, with the state of their certificates, and who else was revoked
     List(ListArgs),
-    /// Revoke a host: within a minute nothing is taken from it any more
+    /// Revoke a host: within a minute nothing is taken from it any more, whichever authority issued its certificate
+    ///
+    /// Its bearer tokens are revoked with it. Until --undo its certificates of other authorities are refused, and it joins again
+    /// only with a token made with --replace-host.
     Revoke(RevokeAgentArgs),
 }
 
 /// Flags of `agent revoke`.
 #[derive(Args, Clone, Debug)]
 pub struct RevokeAgentArgs {
-    /// The host's id, as `agent list` prints it
-    pub host: HostId,
+    /// The host's id, as `agent list` prints it, or the name in the certificate of a reader or an operator
+    pub name: HostId,
+    /// Whom to revoke; a reader or an operator by the certificate of another authority, as theirs of this collector are tokens
+    #[arg(long, value_enum, default_value_t = Role::Agent, value_name = "ROLE")]
+    pub role: Role,
+    /// Take a revocation back: certificates count again, tokens do not
+    #[arg(long)]
+    pub undo: bool,
     /// Where it is revoked.
     #[command(flatten)]
     pub source: SourceArgs,

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use fleetmark_agent::private;
 use fleetmark_proto::id::Digest;
 use jiff::Timestamp;
 use pem::Pem;
@@ -63,7 +64,7 @@ impl Authority {
             let path = path.to_owned();
             move |source| AuthorityError::File { path, source }
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed(parent))?;
+        private::folder(parent).map_err(failed(parent))?;
         let new = folder.with_extension("new");
         // What is there was begun by somebody who did not come to the end.
         match fs::remove_dir_all(&new) {
@@ -139,6 +140,11 @@ fn read_pair(
         path: path.to_owned(),
         what: what.to_owned(),
     };
+    if private::is_open_to_all(&key_path) {
+        let what = "can be read or changed by everybody on this host, and is not used; if nobody has, take that from them with \
+                    `chmod 600`, otherwise move its folder away and run `fleetmark-collector init`";
+        return Err(malformed(&key_path, what));
+    }
     let certificate = CertificateDer::from_pem_slice(&read(&certificate_path)?)
         .map_err(|_| malformed(&certificate_path, "holds no certificate"))?;
     let key = PrivatePkcs8KeyDer::from_pem_slice(&read(&key_path)?)

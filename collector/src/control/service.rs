@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fleetmark_agent::clock::Clock;
 use fleetmark_proto::{
-    control::{AuditEntry, KnownAgent, KnownToken, NewToken},
+    control::{AuditEntry, KnownAgent, KnownToken, NewToken, RevokedSubject, Revoking},
     convert,
     invalid::Invalid,
     v1::{
@@ -70,7 +70,7 @@ impl Control for ControlService {
         let RevokeTokenRequest { id } = request.into_inner();
         let id = id.parse().map_err(|invalid: Invalid| ControlError::from(invalid))?;
         let changed = self.desk.revoke_token(id, &by).await?;
-        Ok(Response::new(Revoked { changed }))
+        Ok(Response::new(Revoked { changed, only_others: false }))
     }
 
     async fn agents(
@@ -79,7 +79,9 @@ impl Control for ControlService {
     ) -> Result<Response<AgentsResponse>, Status> {
         let agents = self.registry.agents().await.map_err(ControlError::from)?;
         let agents = agents.into_iter().map(KnownAgent::into_wire).collect();
-        Ok(Response::new(AgentsResponse { agents }))
+        let revoked = self.registry.revoked().await.map_err(ControlError::from)?;
+        let revoked = revoked.into_iter().map(RevokedSubject::into_wire).collect();
+        Ok(Response::new(AgentsResponse { agents, revoked }))
     }
 
     async fn revoke_agent(
@@ -87,10 +89,9 @@ impl Control for ControlService {
         request: Request<RevokeAgentRequest>,
     ) -> Result<Response<Revoked>, Status> {
         let by = self.by(request.extensions())?;
-        let RevokeAgentRequest { host_id } = request.into_inner();
-        let host_id = host_id.parse().map_err(|invalid: Invalid| ControlError::from(invalid))?;
-        let changed = self.desk.revoke_agent(host_id, &by).await?;
-        Ok(Response::new(Revoked { changed }))
+        let revoking = Revoking::from_wire(request.into_inner()).map_err(ControlError::from)?;
+        let revoked = self.desk.revoke(revoking, &by).await?;
+        Ok(Response::new(revoked.into_wire()))
     }
 
     type AuditStream = BoxStream<'static, Result<WireEntry, Status>>;

@@ -8,7 +8,7 @@ use fleetmark_proto::{
     convert,
     role::Subject,
     v1::{
-        AgentsRequest, RevokeAgentRequest, RevokeTokenRequest, TokensRequest,
+        AgentsRequest, AgentsResponse, RevokeAgentRequest, RevokeTokenRequest, TokensRequest,
         control_client::ControlClient, control_server::ControlServer,
     },
 };
@@ -31,6 +31,7 @@ fn now() -> Timestamp {
 fn asked(role: Role) -> NewToken {
     NewToken {
         role,
+        host: None,
         uses: u32::from(role == Role::Agent),
         ttl: Duration::from_secs(600),
         labels: [].into(),
@@ -145,7 +146,7 @@ async fn tokens_and_hosts_are_listed_and_revoked() {
     for changed in [true, false] {
         let token = RevokeTokenRequest { id: known.id.to_string() };
         assert_eq!(client.revoke_token(token).await.unwrap().into_inner().changed, changed);
-        let agent = RevokeAgentRequest { host_id: "web-1".into() };
+        let agent = RevokeAgentRequest { host_id: "web-1".into(), ..Default::default() };
         assert_eq!(client.revoke_agent(agent).await.unwrap().into_inner().changed, changed);
     }
     let lines = collector.audit(Some(now())).await;
@@ -158,15 +159,64 @@ async fn tokens_and_hosts_are_listed_and_revoked() {
 }
 
 #[tokio::test]
+async fn whom_others_know_is_revoked_and_let_in_again() {
+    let collector = start_with(issuing()).await;
+    let mut client = collector.client();
+    let about = |uri: &str, undo| Revoking { subject: uri.parse().unwrap(), undo };
+    for (uri, undo, changed) in [
+        ("fleetmark://reader/ann", false, true),
+        ("fleetmark://reader/ann", false, false),
+        ("fleetmark://agent/web-9", false, true),
+        ("fleetmark://agent/web-9", true, true),
+        ("fleetmark://operator/ann", true, false),
+    ] {
+        let request = about(uri, undo).into_wire();
+        let answer = client.revoke_agent(request).await.unwrap().into_inner();
+        assert_eq!((answer.changed, answer.only_others), (changed, true), "{uri}");
+    }
+    let AgentsResponse { agents, revoked } =
+        client.agents(AgentsRequest {}).await.unwrap().into_inner();
+    assert_eq!(agents, []);
+    let revoked: Vec<_> = revoked.into_iter().map(|one| one.subject).collect();
+    assert_eq!(revoked, ["fleetmark://reader/ann"]);
+    let lines = [
+        (Event::AgentRevoked, "reader ann"),
+        (Event::AgentRevoked, "host web-9"),
+        (Event::AgentRestored, "host web-9"),
+    ]
+    .map(|(event, whom)| by_ann(event, whom.to_owned()));
+    assert_eq!(collector.audit(None).await, lines);
+}
+
+#[tokio::test]
+async fn a_token_speaks_for_the_host_that_it_was_made_for() {
+    let collector = start_with(Issuing::default()).await;
+    let host = Some("web-1".parse().unwrap());
+    let asked = NewToken { host: host.clone(), uses: 0, ..asked(Role::Agent) };
+    let Created { token, known } = collector.create(asked).await;
+    let token: BearerToken = token.parse().unwrap();
+    assert_eq!(known.host, host);
+    let standing = collector.registry.standing().await.unwrap();
+    assert_eq!(standing.bearers[&token.secret.digest()].host, host);
+    let made = format!("token {}: agent web-1, until 2026-11-25T09:10:00Z", known.id);
+    assert_eq!(collector.audit(None).await, [by_ann(Event::TokenCreated, made)]);
+}
+
+#[tokio::test]
 async fn what_cannot_be_done_is_told_with_the_reason() {
     let collector = start_with(issuing()).await;
     let mut client = collector.client();
     let unknown = RevokeTokenRequest { id: "0123456789ab".into() };
     let told = refusal(client.revoke_token(unknown).await);
     assert_eq!(told, (Code::NotFound, "there is no token 0123456789ab".to_owned()));
-    let unknown = RevokeAgentRequest { host_id: "web-9".into() };
-    let told = refusal(client.revoke_agent(unknown).await);
-    assert_eq!(told, (Code::NotFound, "there is no host web-9".to_owned()));
+    for (host_id, subject, field) in
+        [("", None, "host_id: "), ("", Some("web-9"), "subject: "), ("a", Some("a"), "host_id: ")]
+    {
+        let (host_id, subject) = (host_id.to_owned(), subject.map(str::to_owned));
+        let wrong = RevokeAgentRequest { host_id, subject, undo: false };
+        let (code, told) = refusal(client.revoke_agent(wrong).await);
+        assert_eq!((code, told.starts_with(field)), (Code::InvalidArgument, true), "{told}");
+    }
     let wrong = RevokeTokenRequest { id: "x".into() };
     assert_eq!(refusal(client.revoke_token(wrong).await).0, Code::InvalidArgument);
     let wrong = NewToken { uses: 0, ..asked(Role::Agent) }.into_wire();

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use fleetmark_proto::{id::HostId, limits};
+use fleetmark_proto::{id::Digest, limits};
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, DefaultClock},
@@ -21,6 +21,8 @@ use crate::identity::Address;
 
 /// Who was not heard of for a while is forgotten once in so many calls.
 const TURN: u64 = 1_024;
+const SIX: NonZeroU32 = NonZeroU32::new(6).unwrap();
+const HUNDRED: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
 /// Lets everybody ask a few times at once, and then now and then.
 pub(super) struct Limiter<K: Clone + Eq + Hash, C: Clock = DefaultClock> {
@@ -31,22 +33,26 @@ pub(super) struct Limiter<K: Clone + Eq + Hash, C: Clock = DefaultClock> {
 impl Limiter<Address> {
     /// Lets every address, as [`place`] gives it, ask [`limits::ENROLLMENTS`] times at once, and then once a second.
     pub(super) fn of_addresses() -> Self {
-        Self::by(DefaultClock::default(), Quota::per_second, limits::ENROLLMENTS)
+        Self::by(DefaultClock::default(), Quota::per_second(NonZeroU32::MIN), limits::ENROLLMENTS)
+    }
+
+    /// Lets every address, as [`place`] gives it, ask [`limits::RENEWALS_OF_ADDRESS`] times at once, and then 100 times a second.
+    pub(super) fn of_fleets() -> Self {
+        Self::by(DefaultClock::default(), Quota::per_second(HUNDRED), limits::RENEWALS_OF_ADDRESS)
     }
 }
 
-impl Limiter<HostId> {
-    /// Lets every host ask [`limits::RENEWALS`] times at once, and then once a minute.
-    pub(super) fn of_hosts() -> Self {
-        Self::by(DefaultClock::default(), Quota::per_minute, limits::RENEWALS)
+impl Limiter<Digest> {
+    /// Lets every key of a host ask [`limits::RENEWALS`] times at once, and then once in ten minutes.
+    pub(super) fn of_keys() -> Self {
+        Self::by(DefaultClock::default(), Quota::per_hour(SIX), limits::RENEWALS)
     }
 }
 
 impl<K: Clone + Eq + Hash, C: Clock> Limiter<K, C> {
     /// One that goes by this clock, and lets everybody ask so often at once.
-    fn by(clock: C, once_each: fn(NonZeroU32) -> Quota, at_once: u32) -> Self {
-        let once = NonZeroU32::MIN;
-        let quota = once_each(once).allow_burst(NonZeroU32::new(at_once).unwrap_or(once));
+    fn by(clock: C, then: Quota, at_once: u32) -> Self {
+        let quota = then.allow_burst(NonZeroU32::new(at_once).unwrap_or(NonZeroU32::MIN));
         let limiter = RateLimiter::new(quota, DefaultKeyedStateStore::default(), clock);
         Self { limiter, asked: AtomicU64::new(0) }
     }
@@ -93,7 +99,7 @@ mod tests {
     }
 
     fn of_addresses(clock: FakeRelativeClock) -> Limiter<Address, FakeRelativeClock> {
-        Limiter::by(clock, Quota::per_second, limits::ENROLLMENTS)
+        Limiter::by(clock, Quota::per_second(NonZeroU32::MIN), limits::ENROLLMENTS)
     }
 
     #[test]
@@ -111,6 +117,17 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         assert_eq!(asks("192.0.2.7"), Ok(()));
         assert!(asks("192.0.2.7").is_err());
+    }
+
+    #[test]
+    fn a_fleet_behind_one_address_may_renew_at_once() {
+        let fleets = Limiter::of_fleets();
+        for _ in 0..10_000 {
+            assert_eq!(fleets.check(&ip("192.0.2.7")), Ok(()));
+        }
+        let flood = (0..100_000).find_map(|_| fleets.check(&ip("192.0.2.7")).err());
+        assert!(flood.is_some_and(|wait| wait <= Duration::from_millis(10)), "{flood:?}");
+        assert_eq!(fleets.check(&ip("192.0.2.8")), Ok(()));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
     process,
 };
 
+use fleetmark_proto::shell::value;
 use url::Url;
 
 /// Bytes of the longest path that every system allows a socket to have.
@@ -59,7 +60,9 @@ impl Drop for Place {
 /// The path with its URL, if a socket can have it and the URL can tell it.
 fn fit(path: PathBuf) -> Option<(PathBuf, Url)> {
     let url = Url::parse(&format!("unix:{}", path.to_str()?)).ok()?;
-    let fits = path.as_os_str().len() <= LONGEST && Path::new(url.path()) == path;
+    let is_as_it_reads =
+        Path::new(url.path()) == path && value::socket_path(&url).as_ref() == Some(&path);
+    let fits = path.as_os_str().len() <= LONGEST && is_as_it_reads;
     fits.then_some((path, url))
 }
 
@@ -77,6 +80,7 @@ mod tests {
 
     #[test]
     fn where_it_cannot_it_lies_in_a_folder_of_its_own() {
+        assert_eq!(fit("/state/a%20b".into()), None, "a URL would lead elsewhere");
         let long = format!("/{}", "long".repeat(50));
         let place = Place::new(Path::new(&long)).unwrap();
         let folder = place.path().parent().unwrap().to_owned();

@@ -2,8 +2,7 @@
 
 use fleetmark_agent::command::Stopped;
 use fleetmark_proto::{
-    control::{Created, NewToken},
-    id::HostId,
+    control::{Created, NewToken, Revoked, Revoking},
     token::TokenId,
 };
 use jiff::Timestamp;
@@ -38,7 +37,7 @@ pub(super) enum CounterError {
 }
 
 impl CounterError {
-    /// Whether there is no such token or host.
+    /// Whether there is no such token.
     pub(super) fn is_unknown(&self) -> bool {
         matches!(self, Self::Here(ControlError::Unknown(_)) | Self::Server(RemoteError::Unknown(_)))
     }
@@ -93,10 +92,10 @@ impl Counter {
         })
     }
 
-    pub(super) async fn revoke_agent(&self, host: &HostId) -> Result<bool, CounterError> {
+    pub(super) async fn revoke(&self, revoking: Revoking) -> Result<Revoked, CounterError> {
         Ok(match self {
-            Self::Here(desk) => desk.revoke_agent(host.clone(), &here()).await?,
-            Self::Server(remote) => remote.revoke_agent(host).await?,
+            Self::Here(desk) => desk.revoke(revoking, &here()).await?,
+            Self::Server(remote) => remote.revoke(revoking).await?,
         })
     }
 }

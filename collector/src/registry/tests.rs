@@ -51,6 +51,7 @@ fn by(event: Event, detail: &str) -> AuditEntry {
 fn asked(uses: u32) -> NewToken {
     NewToken {
         role: Role::Agent,
+        host: None,
         uses,
         ttl: Duration::from_secs(600),
         labels: BTreeMap::new(),
@@ -95,6 +96,15 @@ async fn renew(
     registry.renew(host(host_id), key, home(), at, at + 24.hours()).await.unwrap()
 }
 
+async fn revoke_as(registry: &dyn Registry, uri: &str, undo: bool) -> Revoked {
+    let revoking = Revoking { subject: uri.parse().unwrap(), undo };
+    registry.revoke(revoking, by(Event::AgentRevoked, uri)).await.unwrap()
+}
+
+async fn revoke(registry: &dyn Registry, host_id: &str) -> Revoked {
+    revoke_as(registry, &format!("fleetmark://agent/{host_id}"), false).await
+}
+
 /// The newest line of the audit trail.
 async fn last(registry: &dyn Registry) -> AuditEntry {
     registry.audit(None).await.unwrap().pop().unwrap()
@@ -113,7 +123,7 @@ async fn tokens_come_back_as_they_were_made_newest_first() {
             replace_host: Some(host("web-1")),
             network: Some("2001:db8::/32".parse().unwrap()),
             note: "for a person".into(),
-            ..asked(500)
+            ..asked(1)
         };
         let (_, first) = create(&*registry, full).await;
         let bearer = NewToken { role: Role::Operator, ..asked(0) };
@@ -162,7 +172,7 @@ async fn a_host_joins_with_the_labels_of_its_token() {
 }
 
 #[tokio::test]
-async fn who_may_not_join_is_told_why_and_the_audit_trail_too() {
+async fn who_may_not_join_is_told_why_and_changes_nothing() {
     for (_folder, _, registry) in registries().await {
         let (fine, _) = create(&*registry, asked(9)).await;
         let (once, _) = create(&*registry, asked(1)).await;
@@ -171,6 +181,11 @@ async fn who_may_not_join_is_told_why_and_the_audit_trail_too() {
         let revocation = by(Event::TokenRevoked, known.id.as_str());
         registry.revoke_token(known.id, revocation).await.unwrap();
         let (bearer, _) = create(&*registry, NewToken { role: Role::Reader, ..asked(0) }).await;
+        let other = NewToken { replace_host: Some(host("web-2")), ..asked(1) };
+        let (other, _) = create(&*registry, other).await;
+        let agents = NewToken { host: Some(host("web-1")), ..asked(0) };
+        let (agents, _) = create(&*registry, agents).await;
+        revoke(&*registry, "never").await;
         let network = Some("10.3.0.0/16".parse().unwrap());
         let (foreign, _) = create(&*registry, NewToken { network, ..asked(9) }).await;
         let late = |joining: Joining| Joining { now: now() + 10.minutes(), ..joining };
@@ -180,21 +195,20 @@ async fn who_may_not_join_is_told_why_and_the_audit_trail_too() {
             (joining(once, "web-1"), Refused::UsedUp(1)),
             (joining(revoked, "web-1"), Refused::RevokedToken),
             (joining(bearer, "web-1"), Refused::NotToJoin),
+            (joining(other, "web-1"), Refused::OtherHost(host("web-2"))),
+            (joining(other, "first"), Refused::OtherHost(host("web-2"))),
+            (joining(agents, "web-1"), Refused::NotToJoin),
+            (joining(fine, "never"), Refused::RevokedHost(host("never"))),
             (joining(foreign, "web-1"), Refused::OtherNetwork("10.2.0.7".into())),
             (unix(joining(foreign, "web-1")), Refused::OtherNetwork("unix".into())),
             (late(joining(fine, "web-1")), Refused::Ended(now() + 10.minutes())),
             (joining(fine, "first"), Refused::KnownHost(host("first"))),
         ];
+        let before = registry.audit(None).await.unwrap();
         for (joining, refused) in cases {
-            let before = registry.audit(None).await.unwrap().len();
-            let (at, address) = (joining.now, joining.address.to_string());
-            let who = format!("agent {}", joining.host_id);
-            assert_eq!(join(&*registry, joining).await, Err(refused.clone()));
-            assert_eq!(registry.audit(None).await.unwrap().len(), before + 1);
-            let detail = refused.to_string();
-            let expected = AuditEntry { at, event: Event::Refused, who, address, detail };
-            assert_eq!(last(&*registry).await, expected);
+            assert_eq!(join(&*registry, joining).await, Err(refused));
         }
+        assert_eq!(registry.audit(None).await.unwrap(), before, "lines are the asker's to write");
         let ids: Vec<_> =
             registry.agents().await.unwrap().into_iter().map(|agent| agent.host_id).collect();
         assert_eq!(ids, [host("first")], "nobody else has joined");
@@ -242,17 +256,31 @@ async fn of_two_that_race_for_one_host_id_one_is_refused() {
 #[tokio::test]
 async fn a_host_that_lost_the_answer_gets_it_again_and_nobody_else_does() {
     for (_folder, _, registry) in registries().await {
-        let (token, known) = create(&*registry, asked(1)).await;
-        join(&*registry, joining(token, "web-1")).await.unwrap();
-        let later = now() + 2.minutes();
-        let again = Joining { now: later, ends_at: later + 24.hours(), ..joining(token, "web-1") };
-        let agent = join(&*registry, again.clone()).await.unwrap();
+        let long = NewToken { ttl: Duration::from_secs(86_400), ..asked(1) };
+        let (token, known) = create(&*registry, long).await;
+        let first = join(&*registry, joining(token, "web-1")).await.unwrap();
+        let lines = registry.audit(None).await.unwrap();
+        let at = |at: Timestamp| Joining {
+            now: at,
+            ends_at: at + 24.hours(),
+            ..joining(token, "web-1")
+        };
+        let soon = now() + 2.minutes();
+        for _ in 0..3 {
+            assert_eq!(join(&*registry, at(soon)).await, Ok(first.clone()));
+        }
+        assert_eq!(registry.audit(None).await.unwrap(), lines, "it is the same joining");
+        let later = now() + 12.minutes();
+        let agent = join(&*registry, at(later)).await.unwrap();
         assert_eq!((agent.enrolled_at, agent.renewed_at), (now() + 1.minute(), later));
+        assert_eq!(last(&*registry).await.event, Event::Renewed);
         assert_eq!(used(&*registry, &known.id).await, 1);
-        let thief = Joining { key: key("thief"), ..again.clone() };
+        let thief = Joining { key: key("thief"), ..at(later) };
         assert_eq!(join(&*registry, thief).await, Err(Refused::UsedUp(1)));
-        registry.revoke_agent(host("web-1"), by(Event::AgentRevoked, "web-1")).await.unwrap();
-        assert_eq!(join(&*registry, again).await, Err(Refused::UsedUp(1)));
+        let neighbour = Joining { host_id: host("web-2"), ..at(later) };
+        assert_eq!(join(&*registry, neighbour).await, Err(Refused::UsedUp(1)), "as another");
+        revoke(&*registry, "web-1").await;
+        assert_eq!(join(&*registry, at(later)).await, Err(Refused::UsedUp(1)));
     }
 }
 
@@ -262,11 +290,13 @@ async fn a_known_host_is_replaced_only_with_leave() {
         let (token, _) = create(&*registry, asked(9)).await;
         join(&*registry, joining(token, "web-1")).await.unwrap();
         join(&*registry, joining(token, "web-2")).await.unwrap();
-        let leave = NewToken { replace_host: Some(host("web-1")), ..asked(9) };
+        let leave = NewToken { replace_host: Some(host("web-1")), ..asked(1) };
         let (leave, known) = create(&*registry, leave).await;
         let other = |host_id| Joining { key: key("new"), ..joining(leave, host_id) };
-        let refused = join(&*registry, other("web-2")).await;
-        assert_eq!(refused, Err(Refused::KnownHost(host("web-2"))), "leave is for one host");
+        for stranger in ["web-2", "web-3"] {
+            let refused = join(&*registry, other(stranger)).await;
+            assert_eq!(refused, Err(Refused::OtherHost(host("web-1"))), "leave is for one host");
+        }
         let agent = join(&*registry, other("web-1")).await.unwrap();
         assert_eq!(agent.token_id, known.id);
         let entry = last(&*registry).await;
@@ -284,19 +314,19 @@ async fn a_revoked_host_renews_no_more_and_joins_only_with_leave() {
     for (_folder, _, registry) in registries().await {
         let (token, _) = create(&*registry, asked(9)).await;
         join(&*registry, joining(token, "web-1")).await.unwrap();
-        let revoke = |id: &str| registry.revoke_agent(host(id), by(Event::AgentRevoked, "web-1"));
-        assert_eq!(revoke("web-9").await.unwrap(), None);
-        assert_eq!(revoke("web-1").await.unwrap(), Some(true));
-        assert_eq!(last(&*registry).await, by(Event::AgentRevoked, "web-1"));
+        let done = Revoked { changed: true, only_others: false };
+        assert_eq!(revoke(&*registry, "web-1").await, done);
+        let line = by(Event::AgentRevoked, "fleetmark://agent/web-1");
+        assert_eq!(last(&*registry).await, line);
         let lines = registry.audit(None).await.unwrap().len();
-        assert_eq!(revoke("web-1").await.unwrap(), Some(false));
+        assert_eq!(revoke(&*registry, "web-1").await, Revoked { changed: false, ..done });
         assert_eq!(registry.audit(None).await.unwrap().len(), lines, "nothing was done");
         let agents = registry.agents().await.unwrap();
         assert_eq!(agents[0].revoked_at, Some(now()));
 
         let refused = Err(Refused::RevokedHost(host("web-1")));
         assert_eq!(renew(&*registry, "web-1", key("web-1"), now() + 1.hour()).await, refused);
-        assert_eq!(last(&*registry).await.event, Event::Refused);
+        assert_eq!(registry.audit(None).await.unwrap().len(), lines, "nor was this");
         let again = Joining { key: key("new"), ..joining(token, "web-1") };
         assert_eq!(join(&*registry, again.clone()).await, refused);
         let leave = NewToken { replace_host: Some(host("web-1")), ..asked(1) };
@@ -304,6 +334,67 @@ async fn a_revoked_host_renews_no_more_and_joins_only_with_leave() {
         let agent = join(&*registry, Joining { token: leave, ..again }).await.unwrap();
         assert_eq!(agent.revoked_at, None);
         renew(&*registry, "web-1", key("new"), now() + 1.hour()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn whoever_was_never_here_is_revoked_and_let_in_again() {
+    for (_folder, url, registry) in registries().await {
+        let done = Revoked { changed: true, only_others: true };
+        let nothing = Revoked { changed: false, ..done };
+        for uri in ["fleetmark://agent/x", "fleetmark://reader/x", "fleetmark://operator/x"] {
+            let subject: Subject = uri.parse().unwrap();
+            assert_eq!(revoke_as(&*registry, uri, true).await, nothing);
+            assert_eq!(revoke_as(&*registry, uri, false).await, done);
+            assert_eq!(revoke_as(&*registry, uri, false).await, nothing);
+            let (_, again) = store::open_both(&url, Mode::Read).await.unwrap();
+            let revoked = again.standing().await.unwrap().revoked;
+            assert_eq!(revoked, HashSet::from([subject]), "of this name, this role alone");
+            assert_eq!(revoke_as(&*registry, uri, true).await, done);
+            assert!(registry.standing().await.unwrap().revoked.is_empty());
+        }
+        assert_eq!(registry.audit(None).await.unwrap().len(), 6, "of what was done");
+        assert_eq!(registry.agents().await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_joins_again_does_not_let_in_what_others_issued_for_it() {
+    for (_folder, _, registry) in registries().await {
+        let x: Subject = "fleetmark://agent/x".parse().unwrap();
+        revoke(&*registry, "x").await;
+        let leave = NewToken { replace_host: Some(host("x")), ..asked(1) };
+        let (leave, _) = create(&*registry, leave).await;
+        let agent = join(&*registry, joining(leave, "x")).await.unwrap();
+        assert_eq!(agent.revoked_at, None);
+        let standing = registry.standing().await.unwrap();
+        assert_eq!(
+            (standing.agents[&host("x")].is_revoked, standing.revoked.contains(&x)),
+            (false, true)
+        );
+        // It is revoked again, and what it has here comes back with the rest.
+        let done = Revoked { changed: true, only_others: false };
+        assert_eq!(revoke(&*registry, "x").await, done);
+        assert_eq!(revoke_as(&*registry, "fleetmark://agent/x", true).await, done);
+        let standing = registry.standing().await.unwrap();
+        assert_eq!((standing.agents[&host("x")].is_revoked, standing.revoked.len()), (false, 0));
+        renew(&*registry, "x", key("x"), now() + 1.hour()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_tokens_of_an_agent_are_revoked_with_it_for_good() {
+    for (_folder, _, registry) in registries().await {
+        let of = |id| NewToken { host: Some(host(id)), ..asked(0) };
+        let (gone, _) = create(&*registry, of("x")).await;
+        let (other, _) = create(&*registry, of("y")).await;
+        let done = Revoked { changed: true, only_others: false };
+        assert_eq!(revoke(&*registry, "x").await, done);
+        assert_eq!(revoke_as(&*registry, "fleetmark://agent/x", true).await, done);
+        let (new, _) = create(&*registry, of("x")).await;
+        let bearers = registry.standing().await.unwrap().bearers;
+        let counts = [gone, other, new].map(|token| bearers.contains_key(&token));
+        assert_eq!(counts, [false, true, true]);
     }
 }
 
@@ -327,7 +418,6 @@ async fn certificates_are_renewed_until_90_days_after_they_ended() {
         let at = renewed.ends_at + days(91);
         let refused = renew(&*registry, "web-1", key("web-1"), at).await;
         assert_eq!(refused, Err(Refused::LongEnded(renewed.ends_at)));
-        assert_eq!(last(&*registry).await.event, Event::Refused);
         assert_eq!(registry.agents().await.unwrap(), [renewed], "it stays as it was");
 
         let stranger = renew(&*registry, "web-9", key("web-9"), now()).await;
@@ -351,12 +441,15 @@ async fn standing_is_what_decides_of_calls() {
         let (reader, known) = create(&*registry, reader).await;
         let (gone, gone_known) =
             create(&*registry, NewToken { role: Role::Operator, ..asked(0) }).await;
-        let revoke = |id: TokenId| registry.revoke_token(id, by(Event::TokenRevoked, "gone"));
+        let agents = NewToken { host: Some(host("web-3")), ..asked(0) };
+        let (agents, agents_known) = create(&*registry, agents).await;
+        let revoke_token = |id: TokenId| registry.revoke_token(id, by(Event::TokenRevoked, "gone"));
         assert!(registry.standing().await.unwrap().bearers.contains_key(&gone));
-        assert_eq!(revoke("0123456789ab".parse().unwrap()).await.unwrap(), None);
-        assert_eq!(revoke(gone_known.id.clone()).await.unwrap(), Some(true));
-        assert_eq!(revoke(gone_known.id).await.unwrap(), Some(false));
-        registry.revoke_agent(host("web-2"), by(Event::AgentRevoked, "web-2")).await.unwrap();
+        assert_eq!(revoke_token("0123456789ab".parse().unwrap()).await.unwrap(), None);
+        assert_eq!(revoke_token(gone_known.id.clone()).await.unwrap(), Some(true));
+        assert_eq!(revoke_token(gone_known.id).await.unwrap(), Some(false));
+        revoke(&*registry, "web-2").await;
+        revoke_as(&*registry, "fleetmark://reader/ann", false).await;
 
         let (_, reading) = store::open_both(&url, Mode::Read).await.unwrap();
         let standing = reading.standing().await.unwrap();
@@ -364,9 +457,21 @@ async fn standing_is_what_decides_of_calls() {
         assert_eq!(standing.agents.len(), 2);
         assert_eq!(standing.agents[&host("web-1")], expected("web-1", false));
         assert_eq!(standing.agents[&host("web-2")], expected("web-2", true));
-        let bearer =
-            BearerStanding { id: known.id, role: Role::Reader, ends_at: known.ends_at, network };
-        assert_eq!(standing.bearers, HashMap::from([(reader, bearer)]));
+        let bearer = |id, role, host, network| BearerStanding {
+            id,
+            role,
+            host,
+            ends_at: known.ends_at,
+            network,
+        };
+        let reads = bearer(known.id, Role::Reader, None, network);
+        let speaks = bearer(agents_known.id, Role::Agent, Some(host("web-3")), None);
+        assert_eq!(standing.bearers, HashMap::from([(reader, reads), (agents, speaks)]));
+        let revoked = ["fleetmark://agent/web-2", "fleetmark://reader/ann"];
+        let revoked = revoked.map(|uri| uri.parse::<Subject>().unwrap());
+        assert_eq!(standing.revoked, HashSet::from(revoked.clone()));
+        let revoked = revoked.map(|subject| RevokedSubject { subject, revoked_at: now() });
+        assert_eq!(reading.revoked().await.unwrap(), revoked);
     }
 }
 

@@ -9,11 +9,12 @@ use fleetmark_proto::{
         output::Format,
     },
 };
+use jiff::Timestamp;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{RenderError, json, listed, table::time};
-use crate::view::{AgentRow, Revocation, TokenRow};
+use crate::view::{AgentRow, Revocation, RevocationState, TokenRow};
 
 /// The tokens that were made.
 ///
@@ -33,6 +34,7 @@ pub fn tokens(rows: &[TokenRow], format: Format) -> Result<String, RenderError> 
         ("network", Align::Left),
         ("labels", Align::Left),
         ("note", Align::Left),
+        ("host", Align::Left),
     ];
     let lines = rows.iter().map(|TokenRow { token, state }| {
         vec![
@@ -47,6 +49,7 @@ pub fn tokens(rows: &[TokenRow], format: Format) -> Result<String, RenderError> 
             token.network.map(|network| network.to_string()).unwrap_or_default(),
             words(&token.labels),
             token.note.clone(),
+            token.host.as_ref().map(ToString::to_string).unwrap_or_default(),
         ]
     });
     listed(rows, &grid(columns, lines), format)
@@ -81,7 +84,7 @@ pub fn created(created: &Created, format: Format) -> Result<Zeroizing<String>, R
     listed(&document, &grid(columns, [line].into_iter()), format).map(Zeroizing::new)
 }
 
-/// The hosts that joined.
+/// The hosts that joined, and who else was revoked.
 ///
 /// # Errors
 ///
@@ -97,18 +100,23 @@ pub fn agents(rows: &[AgentRow], format: Format) -> Result<String, RenderError> 
         ("renewed_at", Align::Left),
         ("ends_at", Align::Left),
         ("labels", Align::Left),
+        ("role", Align::Left),
+        ("issuer", Align::Left),
     ];
-    let lines = rows.iter().map(|AgentRow { agent, state }| {
+    let at = |at: Option<Timestamp>| at.map(time).unwrap_or_default();
+    let lines = rows.iter().map(|row| {
         vec![
-            agent.host_id.to_string(),
-            agent.host_name.clone(),
-            state.as_str().to_owned(),
-            time(agent.enrolled_at),
-            agent.address.clone(),
-            agent.token_id.to_string(),
-            time(agent.renewed_at),
-            time(agent.ends_at),
-            words(&agent.labels),
+            row.host_id.to_string(),
+            row.host_name.clone().unwrap_or_default(),
+            row.state.as_str().to_owned(),
+            at(row.enrolled_at),
+            row.address.clone().unwrap_or_default(),
+            row.token_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            at(row.renewed_at),
+            at(row.ends_at),
+            words(&row.labels),
+            row.role.to_string(),
+            row.issuer.as_str().to_owned(),
         ]
     });
     listed(rows, &grid(columns, lines), format)
@@ -139,16 +147,29 @@ pub fn audit(entries: &[AuditEntry], format: Format) -> Result<String, RenderErr
 ///
 /// If the form refuses a value.
 pub fn revocation(revocation: &Revocation, format: Format) -> Result<String, RenderError> {
-    let Revocation { what, id, changed } = revocation;
+    let Revocation { what, id, changed, state } = revocation;
     match format {
         Format::Json => json(revocation),
-        Format::Table => Ok(match changed {
-            true => format!("{what} {id} is revoked\n"),
-            false => format!("{what} {id} was revoked before\n"),
+        Format::Table => Ok(match (state, changed) {
+            (RevocationState::Revoked, true) => format!("{what} {id} is revoked\n"),
+            (RevocationState::NeverEnrolled, true) => format!(
+                "{what} {id} was never enrolled here; its certificates of other authorities are refused from now on\n"
+            ),
+            (RevocationState::Revoked | RevocationState::NeverEnrolled, false) => {
+                format!("{what} {id} was revoked before\n")
+            }
+            (RevocationState::Restored, true) => format!("{what} {id} is let in again\n"),
+            (RevocationState::Restored, false) => format!("{what} {id} is not revoked\n"),
         }),
         Format::Csv | Format::Markdown => {
-            let columns = [("what", Align::Left), ("id", Align::Left), ("changed", Align::Left)];
-            let line = vec![(*what).to_owned(), id.clone(), changed.to_string()];
+            let columns = [
+                ("what", Align::Left),
+                ("id", Align::Left),
+                ("changed", Align::Left),
+                ("state", Align::Left),
+            ];
+            let state = state.as_str().to_owned();
+            let line = vec![(*what).to_owned(), id.clone(), changed.to_string(), state];
             listed(revocation, &grid(columns, [line].into_iter()), format)
         }
     }

@@ -22,7 +22,7 @@ use tokio::{
 use tonic::{Status, body::Body, transport::server::Connected};
 use tower::{Layer, Service};
 
-use super::{Bounds, admission::OfOne, arrival::Arrival};
+use super::{Bounds, admission::OfOne, arrival::Arrival, rights};
 
 /// What every connection over HTTP/2 begins with, in bytes.
 const PREFACE_BYTES: usize = 24;
@@ -59,15 +59,19 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Activity {
     calls: AtomicUsize,
+    /// Those that go on for as long as whoever makes them likes, and do nothing meanwhile.
+    staying: AtomicUsize,
     arriving: OfOne,
     last: Mutex<Instant>,
     over: AtomicBool,
 }
 
 impl Activity {
-    /// Since when there is no call; `None` if there is one.
-    fn idle_since(&self) -> Option<Instant> {
-        let idle = self.calls.load(Ordering::Acquire) == 0;
+    /// Since when there is no call; `None` if there is one. In a crowd one that only stays is none: strangers may watch the
+    /// server's health, and would keep everybody else out.
+    fn idle_since(&self, crowded: bool) -> Option<Instant> {
+        let staying = if crowded { 0 } else { self.staying.load(Ordering::Acquire) };
+        let idle = self.calls.load(Ordering::Acquire) + staying == 0;
         idle.then(|| *self.last.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -90,6 +94,7 @@ impl Connection {
             bounds,
             activity: Arc::new(Activity {
                 calls: AtomicUsize::new(0),
+                staying: AtomicUsize::new(0),
                 arriving: OfOne::default(),
                 last: Mutex::new(now),
                 over: AtomicBool::new(false),
@@ -126,7 +131,7 @@ impl Connection {
         }
         let crowded = self.slots.available_permits() == 0;
         let idle = if crowded { self.bounds.idle_in_a_crowd } else { self.bounds.idle };
-        self.activity.idle_since().unwrap_or(now) + idle
+        self.activity.idle_since(crowded).unwrap_or(now) + idle
     }
 
     /// A result of the socket's, unless it is to wait and there is nothing to wait for.
@@ -253,7 +258,8 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let call = request.extensions().get::<Peer>().map(Call::begin);
+        let stays = rights::of(request.uri().path()).stays;
+        let call = request.extensions().get::<Peer>().map(|peer| Call::begin(peer, stays));
         self.0.call(request).map(Box::new(|answer: Result<http::Response<Body>, S::Error>| {
             let answer = answer?;
             Ok(answer.map(|body| Body::new(Answer { body, _call: call })))
@@ -262,19 +268,28 @@ where
 }
 
 /// A call, for as long as it goes on.
-struct Call(Arc<Activity>);
+struct Call {
+    activity: Arc<Activity>,
+    stays: bool,
+}
 
 impl Call {
-    fn begin(peer: &Peer) -> Self {
-        peer.activity.calls.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(&peer.activity))
+    fn begin(peer: &Peer, stays: bool) -> Self {
+        let call = Self { activity: Arc::clone(&peer.activity), stays };
+        call.counted().fetch_add(1, Ordering::AcqRel);
+        call
+    }
+
+    /// Where it is counted.
+    fn counted(&self) -> &AtomicUsize {
+        if self.stays { &self.activity.staying } else { &self.activity.calls }
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        self.0.calls.fetch_sub(1, Ordering::AcqRel);
+        *self.activity.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.counted().fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -59,6 +59,7 @@ struct Said {
     full: Seldom,
     failing: Seldom,
     plaintext: Seldom,
+    garbage: Seldom,
     slow: Seldom,
     certificate: Seldom,
     distrusted: Seldom,
@@ -72,11 +73,13 @@ enum Failure {
     Gone,
     #[error("it speaks plaintext, and this address takes TLS only (https://)")]
     Plaintext,
+    #[error("what it sends is no TLS, and this address takes nothing else (https://)")]
+    Garbage,
     #[error("it took too long")]
     TooSlow,
     #[error("its certificate {0}")]
     Certificate(String),
-    #[error("it does not trust this collector's certificate ({0})")]
+    #[error("it does not trust this collector's certificate: {0}")]
     Distrusted(String),
     #[error(transparent)]
     Other(io::Error),
@@ -235,6 +238,7 @@ impl Door {
             // Whoever only looks whether somebody listens does so.
             Failure::Gone => return,
             Failure::Plaintext => &self.said.plaintext,
+            Failure::Garbage => &self.said.garbage,
             Failure::TooSlow => &self.said.slow,
             Failure::Certificate(_) => &self.said.certificate,
             Failure::Distrusted(_) => &self.said.distrusted,
@@ -253,7 +257,10 @@ async fn shake(tls: &Tls, stream: TcpStream) -> Result<TlsStream<TcpStream>, Fai
         Ok(1) if first == [HANDSHAKE] => {}
         Ok(1) => {
             see_off(stream).await;
-            return Err(Failure::Plaintext);
+            // A protocol that people know begins with a word.
+            let [first] = first;
+            let is_word = first.is_ascii_alphabetic();
+            return Err(if is_word { Failure::Plaintext } else { Failure::Garbage });
         }
         _ => return Err(Failure::Gone),
     }
@@ -284,12 +291,30 @@ impl From<io::Error> for Failure {
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
         match cause {
             Some(rustls::Error::InvalidCertificate(wrong)) => Self::Certificate(words(wrong)),
-            Some(rustls::Error::AlertReceived(alert)) => Self::Distrusted(format!("{alert:?}")),
+            Some(rustls::Error::AlertReceived(alert)) => Self::Distrusted(doubts(*alert)),
+            Some(
+                rustls::Error::InvalidMessage(_)
+                | rustls::Error::InappropriateMessage { .. }
+                | rustls::Error::InappropriateHandshakeMessage { .. }
+                | rustls::Error::PeerSentOversizedRecord,
+            ) => Self::Garbage,
             Some(_) => Self::Other(error),
             None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Gone,
             None => Self::Other(error),
         }
     }
+}
+
+/// What somebody says to be wrong with our certificate, for a person.
+fn doubts(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::CertificateExpired => {
+            "by its clock that has ended, or does not count yet; one of the clocks is wrong"
+        }
+        AlertDescription::UnknownCA => "no authority signed it which that host believes",
+        other => return format!("{other:?}"),
+    }
+    .to_owned()
 }
 
 /// What is wrong with a certificate, for a person.

@@ -61,7 +61,7 @@ pub(super) struct Policy {
     pub(super) clock: Clock,
     /// Without, nobody has credentials.
     pub(super) standings: Option<Arc<Standings>>,
-    pub(super) trail: Option<Trail>,
+    pub(super) trail: Option<Arc<Trail>>,
     pub(super) tally: Arc<Tally>,
     pub(super) said: Said,
 }
@@ -77,15 +77,16 @@ pub(super) struct Said {
     unknown: Seldom,
 }
 
-/// A call that is refused, and who made it as far as its credentials tell.
+/// A call that is refused, and who made it as far as its credentials prove, though they do not count: an authority that is
+/// trusted here signed the certificate, or the token was made here.
 struct Refusal {
-    claimed: Option<Subject>,
+    who: Option<Subject>,
     denied: Denied,
 }
 
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
-        Self { claimed: None, denied }
+        Self { who: None, denied }
     }
 }
 
@@ -129,7 +130,7 @@ impl Policy {
                     call: call.to_string(),
                     allowed: call.right.to_string(),
                 };
-                Err(Refusal { claimed: Some(who), denied })
+                Err(Refusal { who: Some(who), denied })
             }
             None if self.trust.roles(address).iter().any(|role| allowed.contains(role)) => {
                 Ok(Caller { who: Who::Near, address })
@@ -157,7 +158,7 @@ impl Policy {
                         let credential = Credential::Certificate(certificate.clone());
                         Ok(Some((subject.clone(), credential)))
                     }
-                    Err(denied) => Err(Refusal { claimed: Some(subject.clone()), denied }),
+                    Err(denied) => Err(Refusal { who: Some(subject.clone()), denied }),
                 }
             }
         }
@@ -172,9 +173,12 @@ impl Policy {
         let Some(found) = self.look(|standing| standing.bearers.get(&digest).cloned())? else {
             return Err(Denied::UnknownToken.into());
         };
-        let name = found.id.as_str().parse().map_err(|_| Denied::UnknownToken)?;
+        let name = match found.host {
+            Some(host) => host,
+            None => found.id.as_str().parse().map_err(|_| Denied::UnknownToken)?,
+        };
         let subject = Subject { role: found.role, name };
-        let refused = |denied| Err(Refusal { claimed: Some(subject.clone()), denied });
+        let refused = |denied| Err(Refusal { who: Some(subject.clone()), denied });
         if self.clock.now() > found.ends_at {
             return refused(Denied::TokenEnded(found.ends_at));
         }
@@ -197,20 +201,24 @@ impl Policy {
             return Err(Denied::NotYet(*begins_at));
         }
         if now > *ends_at {
-            return Err(Denied::Ended(*ends_at));
-        }
-        if subject.role != Role::Agent {
-            return Ok(());
+            return Err(match is_ours {
+                true => Denied::Ended(*ends_at),
+                false => Denied::EndedOfOther(*ends_at),
+            });
         }
         let host = &subject.name;
+        if !is_ours || subject.role != Role::Agent {
+            // Whom others know is not in this registry; whom this collector does not want any more is.
+            return match self.look(|standing| standing.revoked.contains(subject))? {
+                true => Err(Denied::Revoked(subject.clone())),
+                false => Ok(()),
+            };
+        }
         match self.look(|standing| standing.agents.get(host).copied())? {
             Some(agent) if agent.is_revoked => Err(Refused::RevokedHost(host.clone()).into()),
-            Some(agent) if *is_ours && agent.key != *key => {
-                Err(Refused::Replaced(host.clone()).into())
-            }
-            None if *is_ours => Err(Refused::UnknownHost(host.clone()).into()),
-            // What others' authorities say of a host is not in this registry.
-            Some(_) | None => Ok(()),
+            Some(agent) if agent.key != *key => Err(Refused::Replaced(host.clone()).into()),
+            Some(_) => Ok(()),
+            None => Err(Refused::UnknownHost(host.clone()).into()),
         }
     }
 
@@ -242,7 +250,7 @@ impl Policy {
 
     /// Counts a call that is refused, tells of it, and makes its answer.
     fn refuse(&self, call: &Call, address: Address, refusal: &Refusal) -> Status {
-        let Refusal { claimed, denied } = refusal;
+        let Refusal { who, denied } = refusal;
         self.tally.denied();
         let kind = match denied {
             Denied::NoCredentials => &self.said.without,
@@ -250,8 +258,10 @@ impl Policy {
             | Denied::UnknownToken
             | Denied::TokenEnded(_)
             | Denied::OtherNetwork(_) => &self.said.token,
-            Denied::Nobody(_) | Denied::NotYet(_) | Denied::Ended(_) => &self.said.certificate,
-            Denied::Host(_) => &self.said.host,
+            Denied::Nobody(_) | Denied::NotYet(_) | Denied::Ended(_) | Denied::EndedOfOther(_) => {
+                &self.said.certificate
+            }
+            Denied::Host(_) | Denied::Revoked(_) => &self.said.host,
             Denied::Role { .. } => &self.said.role,
             Denied::CannotTell => &self.said.unknown,
         };
@@ -260,7 +270,7 @@ impl Policy {
             Denied::Role { .. } => denied.to_string(),
             denied => format!("{call}: {denied}"),
         };
-        let who = claimed.as_ref().map(ToString::to_string).unwrap_or_default();
+        let who = who.as_ref().map(ToString::to_string).unwrap_or_default();
         kind.happened(|times| {
             let who = if who.is_empty() { "somebody" } else { &who };
             tracing::warn!("refused {who} at {address}: {what}{}", lately(times));

@@ -11,6 +11,8 @@ pub(super) struct Call {
     pub(super) right: Right,
     /// Whether it changes who may do what.
     pub(super) changes: bool,
+    /// Whether it goes on for as long as whoever makes it likes.
+    pub(super) stays: bool,
 }
 
 /// Who may make a call.
@@ -26,22 +28,26 @@ const READERS: Right = Right::Only(&[Reader, Operator]);
 const OPERATORS: Right = Right::Only(&[Operator]);
 
 const fn call(path: &'static str, right: Right) -> Call {
-    Call { path, right, changes: false }
+    Call { path, right, changes: false, stays: false }
 }
 
 const fn change(path: &'static str, right: Right) -> Call {
-    Call { path, right, changes: true }
+    Call { path, right, changes: true, stays: false }
+}
+
+const fn stream(path: &'static str, right: Right) -> Call {
+    Call { path, right, changes: false, stays: true }
 }
 
 pub(super) static CALLS: [Call; 14] = [
     call("/grpc.health.v1.Health/Check", Right::Everybody),
-    call("/grpc.health.v1.Health/Watch", Right::Everybody),
+    stream("/grpc.health.v1.Health/Watch", Right::Everybody),
     change("/fleetmark.v1.Enrollment/Enroll", Right::Everybody),
     change("/fleetmark.v1.Enrollment/Renew", Right::Everybody),
     call("/fleetmark.v1.Ingest/Submit", Right::Only(&[Agent])),
     call("/fleetmark.v1.Query/Runs", READERS),
-    call("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", READERS),
-    call("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", READERS),
+    stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", READERS),
+    stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", READERS),
     change("/fleetmark.v1.Control/CreateToken", OPERATORS),
     call("/fleetmark.v1.Control/Tokens", OPERATORS),
     change("/fleetmark.v1.Control/RevokeToken", OPERATORS),

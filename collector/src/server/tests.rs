@@ -23,6 +23,7 @@ mod matrix;
 mod ownership;
 mod raw;
 mod reading;
+mod skewed;
 mod weekend;
 
 use super::*;

@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use fleetmark_agent::clock::Clock;
-use fleetmark_proto::shell::one_line;
+use fleetmark_proto::{id::Digest, shell::one_line};
 use jiff::Timestamp;
 use rustls::{
     RootCertStore, ServerConfig,
@@ -52,6 +52,12 @@ pub enum TlsError {
     /// Nobody's certificates could be checked.
     #[error("the certificates of agents could not be checked")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
+    /// The authority has become another one.
+    #[error(
+        "the authority in {} is another than the one that this collector began with; restart it to go by that one",
+        .0.display()
+    )]
+    Another(PathBuf),
     /// There is no certificate to show.
     #[error(
         "there is no certificate to show; run `fleetmark-collector init`, or give --tls-cert and --tls-key"
@@ -87,6 +93,8 @@ pub struct Tls {
 #[derive(Debug)]
 struct State {
     seen: Vec<Seen>,
+    /// Whom the hosts know; it is the same for as long as the collector serves, as it also signs and is in tokens.
+    pin: Option<Digest>,
     /// When the own server needs another certificate.
     due_at: Timestamp,
 }
@@ -98,15 +106,16 @@ impl Tls {
     ///
     /// If one of them cannot be used.
     pub fn open(files: TlsFiles, clock: Clock) -> Result<Self, TlsError> {
-        let mut due_at = Timestamp::MAX;
+        let (mut due_at, mut pin) = (Timestamp::MAX, None);
         if let Some(folder) = &files.authority {
             // Where that fails, what is there may count for months yet, and whoever keeps it tries again and says why.
             let _ = Authority::renew_server(folder, clock.now());
-            due_at = Authority::load(folder)?.server().due_at();
+            let own = Authority::load(folder)?;
+            (due_at, pin) = (own.server().due_at(), Some(own.pin()));
         }
         let seen = files.seen();
-        let config = ArcSwap::from_pointee(files.config(&clock)?);
-        Ok(Self { files, clock, config, state: Mutex::new(State { seen, due_at }) })
+        let config = ArcSwap::from_pointee(files.config(pin, &clock)?);
+        Ok(Self { files, clock, config, state: Mutex::new(State { seen, pin, due_at }) })
     }
 
     /// What the next handshake goes by.
@@ -156,7 +165,7 @@ impl Tls {
         let seen = self.files.seen();
         if seen != state.seen {
             state.seen = seen;
-            news.push(match self.files.config(&self.clock) {
+            news.push(match self.files.config(state.pin, &self.clock) {
                 Ok(config) => {
                     self.config.store(Arc::new(config));
                     Ok("the certificates have changed, and were read again")
@@ -188,12 +197,15 @@ impl TlsFiles {
             .collect()
     }
 
-    /// Reads them.
-    fn config(&self, clock: &Clock) -> Result<ServerConfig, TlsError> {
+    /// Reads them. The authority must be the one with this pin.
+    fn config(&self, pin: Option<Digest>, clock: &Clock) -> Result<ServerConfig, TlsError> {
         let provider = Arc::new(authority::provider());
         let own = self.authority.as_deref().map(Authority::load).transpose()?;
         let mut roots = RootCertStore::empty();
-        if let Some(own) = &own {
+        if let Some((own, folder)) = own.as_ref().zip(self.authority.as_ref()) {
+            if Some(own.pin()) != pin {
+                return Err(TlsError::Another(folder.clone()));
+            }
             roots.add(own.certificate_der().into())?;
         }
         if let Some(path) = &self.others {

@@ -1,4 +1,4 @@
-//! Refused calls in the audit trail: a few of each address, and of all addresses no more than the trail can bear.
+//! What is refused, in the audit trail: a few of each address, and of all addresses no more than the trail can bear.
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
@@ -21,7 +21,7 @@ const ADDRESSES: usize = 1_024;
 const WAITING: usize = 64;
 
 /// Writes entries, without anybody waiting for it.
-pub(super) struct Trail {
+pub(crate) struct Trail {
     entries: mpsc::Sender<AuditEntry>,
     of_one: DefaultKeyedRateLimiter<Address>,
     of_all: DefaultDirectRateLimiter,
@@ -29,7 +29,7 @@ pub(super) struct Trail {
 
 impl Trail {
     /// A trail that ends when this is dropped.
-    pub(super) fn begin(registry: Arc<dyn Registry>) -> Self {
+    pub(crate) fn begin(registry: Arc<dyn Registry>) -> Self {
         let (entries, mut waiting) = mpsc::channel(WAITING);
         tokio::spawn(async move {
             let failing = Seldom::default();
@@ -53,7 +53,7 @@ impl Trail {
     }
 
     /// Has an entry written if this address has not had too many.
-    pub(super) fn write(&self, address: Address, entry: impl FnOnce() -> AuditEntry) {
+    pub(crate) fn write(&self, address: Address, entry: impl FnOnce() -> AuditEntry) {
         if self.of_one.len() >= ADDRESSES {
             // What does not matter any more is forgotten. Whoever has that many addresses has filled the trail already.
             self.of_one.retain_recent();

@@ -50,7 +50,7 @@ impl Fleet {
         let labels = [("rack", (place / 40).to_string()), ("env", "simulated".to_owned())];
         Report {
             labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
-            ..measured.report(ReportId::now(), host, ended_at, &mut self.random)
+            ..measured.report(ReportId::at(ended_at), host, ended_at, &mut self.random)
         }
     }
 }

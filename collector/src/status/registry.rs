@@ -17,8 +17,8 @@ pub enum EnrollError {
     /// The host may not have one.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// Its address asks too often; it may again after this.
-    #[error("this address asks too often")]
+    /// It, or its address, asks too often; it may again after this.
+    #[error("this host, or its address, asks too often")]
     TooOften(Duration),
     /// The store did not answer. What it says may name files; that is for the operator.
     #[error("the collector cannot look up who may join; ask again")]

@@ -41,6 +41,16 @@ impl Clocks {
         (behind.unsigned_abs() > APART).then_some(Skew { behind })
     }
 
+    /// A time of the agent's clock by the collector's, where the agent tells its clock and that is off.
+    #[must_use]
+    pub fn set_right(self, time: Timestamp) -> Timestamp {
+        match self.skew() {
+            // Beyond the clock's end there is no time to tell it from.
+            Some(Skew { behind }) => time.saturating_add(behind).unwrap_or(time),
+            None => time,
+        }
+    }
+
     /// When a run ended that ended at `ended_at` by the agent's clock.
     ///
     /// An agent whose clock agrees is believed, however long the report lay in its spool. Otherwise the time is set right
@@ -55,9 +65,7 @@ impl Clocks {
             !age.is_negative() || age.unsigned_abs() <= APART
         };
         match self.skew() {
-            Some(Skew { behind }) => ended_at
-                .checked_add(behind)
-                .map_or(self.received_at, |ended_at| ended_at.min(self.received_at)),
+            Some(_) => self.set_right(ended_at).min(self.received_at),
             None if believed => ended_at,
             None => self.received_at,
         }

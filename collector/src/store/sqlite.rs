@@ -1,7 +1,9 @@
 //! Runs in a file of SQLite's: written ahead to a log that is on the disk before a commit returns.
 
 use std::{
+    fs::OpenOptions,
     ops::ControlFlow,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -69,6 +71,9 @@ impl Sqlite {
         };
         if company == Company::Others && mode != Mode::Read && !has_room(&path) {
             return Err(StoreError::Full(path));
+        }
+        if mode == Mode::Write {
+            make_private(&path);
         }
         let classify = |source| open_error(&path, source);
         let mut connection = Connection::open_with_flags(&path, flags).map_err(classify)?;
@@ -183,7 +188,8 @@ fn each_run(
     mut visit: impl FnMut(RunRow) -> Result<ControlFlow<()>, StoreError>,
 ) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT report_id, report, time_us, received_at_us, sent_at_us FROM run
+        "SELECT report_id, report, time_us, received_at_us, sent_at_us, agent.labels AS labels
+         FROM run LEFT JOIN agent ON agent.host_id = run.host_id
          WHERE (time_us, report_id) > (?1, ?2) ORDER BY time_us, report_id",
     )?;
     let mut rows = statement.query(params![behind.time_us, behind.report_id])?;
@@ -194,6 +200,7 @@ fn each_run(
             time_us: row.get("time_us")?,
             received_at_us: row.get("received_at_us")?,
             sent_at_us: row.get("sent_at_us")?,
+            labels: row.get("labels")?,
         };
         if visit(row)?.is_break() {
             break;
@@ -240,6 +247,12 @@ fn put_one(transaction: &Transaction<'_>, run: &NewRun) -> Result<Outcome, Store
             clocks.sent_at().map(microseconds),
         ])?;
     Ok(Outcome::Stored)
+}
+
+/// Makes the file for its owner alone, as SQLite makes those beside it with the mode of this one. Where that fails, SQLite says
+/// why it cannot have it. One that is there has the mode that its owner wants.
+fn make_private(path: &Path) {
+    let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
 }
 
 /// Whether there is room for what a store needs to be opened, or it has been opened by somebody already.

@@ -1,6 +1,6 @@
 //! The suite that every store passes. A backend adds itself to [`stores`].
 
-use fleetmark_proto::convert;
+use fleetmark_proto::{convert, id::ReportId};
 use jiff::ToSpan as _;
 use tempfile::TempDir;
 
@@ -30,7 +30,8 @@ fn fresh(report: &Report) -> NewRun {
 
 /// A report of a run that took no time and ended then.
 fn ended(host: &str, at: Timestamp) -> Report {
-    Report { started_at: at, ended_at: at, ..testing::report(host, &[1, 2, 3]) }
+    let id = ReportId::at(at);
+    Report { id, started_at: at, ended_at: at, ..testing::report(host, &[1, 2, 3]) }
 }
 
 async fn put(store: &dyn Store, runs: impl IntoIterator<Item = NewRun>) -> Vec<Outcome> {
@@ -139,11 +140,14 @@ async fn pages(store: &dyn Store, mut place: Place, bytes: usize) -> Vec<Vec<Str
 async fn pages_make_up_what_is_stored_in_the_same_order() {
     for (_folder, _, store) in stores().await {
         let now = Timestamp::now();
-        let at_once = ["c", "a", "b"].map(|host| ended(host, now));
+        let mut at_once = ["c", "a", "b"].map(|host| ended(host, now));
+        at_once.sort_by_key(|report| report.id);
+        let by_id = at_once.each_ref().map(|report| report.host.id.to_string());
         put(&*store, at_once.iter().map(fresh)).await;
         put(&*store, [fresh(&ended("old", now - 2.hours()))]).await;
         let all = hosts(&*store, None).await;
-        assert_eq!(all, ["old", "c", "a", "b"], "those of one time by their ids");
+        assert_eq!(all[0], "old");
+        assert_eq!(all[1..], by_id, "those of one time by their ids");
         let size = Encoded::new(&at_once[0]).bytes.len();
         for (bytes, lengths) in [(0, [1; 4].as_slice()), (size + 100, &[2, 2]), (1 << 20, &[4])] {
             let pages = pages(&*store, Place::before(None), bytes).await;
@@ -151,7 +155,7 @@ async fn pages_make_up_what_is_stored_in_the_same_order() {
             assert_eq!(pages.concat(), all);
         }
         let newer = pages(&*store, Place::before(Some(now)), 0).await;
-        assert_eq!(newer.concat(), ["c", "a", "b"]);
+        assert_eq!(newer.concat(), by_id);
     }
 }
 
@@ -218,6 +222,27 @@ async fn keys_go_when_their_reports_cannot_come_again_and_never_before_their_run
         assert_eq!(store.prune(retention).await.unwrap(), expected, "and so do 181 days");
         let later = keeping(1, now + (24 * 2).hours());
         assert_eq!(store.prune(later).await.unwrap(), Pruned { runs: 0, keys: 101, audit: 0 });
+    }
+}
+
+#[tokio::test]
+async fn the_key_of_a_report_of_a_clock_that_was_ahead_is_kept_by_its_id() {
+    for (_folder, _, store) in stores().await {
+        let now = Timestamp::now();
+        let days = |days: i64| now - (24 * days).hours();
+        let mut reports = Vec::new();
+        for made in [days(182), days(180)] {
+            // Both came 190 days ago, from clocks that were 8 and 10 days ahead.
+            let report = ended("ahead", made);
+            let outcome = put(&*store, [taken(&report, days(190), Some(made))]).await;
+            assert_eq!(outcome, [Outcome::Stored]);
+            reports.push(report);
+        }
+        let expected = Pruned { runs: 2, keys: 1, audit: 0 };
+        assert_eq!(store.expired(keeping(90, now)).await.unwrap(), expected);
+        assert_eq!(store.prune(keeping(90, now)).await.unwrap(), expected);
+        let again = put(&*store, [taken(&reports[1], now, Some(now))]).await;
+        assert_eq!(again, [Outcome::Duplicate], "its clock was set right, and it may come again");
     }
 }
 

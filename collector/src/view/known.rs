@@ -1,9 +1,13 @@
 //! Tokens and hosts that joined, with what became of them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use fleetmark_proto::{
-    control::{KnownAgent, KnownToken},
+    control::{KnownAgent, KnownToken, RevokedSubject},
+    id::HostId,
     limits,
-    role::Role,
+    role::{Role, Subject},
+    token::TokenId,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -47,7 +51,7 @@ impl TokenState {
     fn of(token: &KnownToken, now: Timestamp) -> Self {
         if token.revoked_at.is_some() {
             Self::Revoked
-        } else if token.role == Role::Agent && token.used >= token.uses {
+        } else if token.is_to_join() && token.used >= token.uses {
             Self::UsedUp
         } else if token.ends_at <= now {
             Self::Ended
@@ -57,14 +61,54 @@ impl TokenState {
     }
 }
 
-/// A host that joined, in one row.
+/// A host that joined, or somebody else who was revoked, in one row.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct AgentRow {
-    /// The host.
-    #[serde(flatten)]
-    pub agent: KnownAgent,
-    /// How its certificate stands.
+    /// The host's id, or the name of a reader or an operator.
+    pub host_id: HostId,
+    /// What it may do.
+    pub role: Role,
+    /// Whose certificates the row is about.
+    pub issuer: Issuer,
+    /// How they stand.
     pub state: AgentState,
+    /// What the host calls itself.
+    pub host_name: Option<String>,
+    /// When it joined.
+    pub enrolled_at: Option<Timestamp>,
+    /// From where.
+    pub address: Option<String>,
+    /// With which token.
+    pub token_id: Option<TokenId>,
+    /// When its newest certificate was issued.
+    pub renewed_at: Option<Timestamp>,
+    /// When that one ends.
+    pub ends_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// What is said of it.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Who issued certificates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Issuer {
+    /// This collector's own authority.
+    Own,
+    /// Any other that it believes.
+    Others,
+}
+
+impl Issuer {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Others => "others",
+        }
+    }
 }
 
 /// How the newest certificate of a host stands.
@@ -110,12 +154,38 @@ impl AgentState {
 /// What came of revoking something.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Revocation {
-    /// What was revoked: `token` or `host`.
+    /// What was revoked: `token`, `host`, `reader` or `operator`.
     pub what: &'static str,
-    /// Its id.
+    /// Its id or name.
     pub id: String,
-    /// Whether this did it; false if it was revoked before.
+    /// Whether this did it; false if it was so before.
     pub changed: bool,
+    /// How it stands now.
+    pub state: RevocationState,
+}
+
+/// How something stands that was to be revoked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RevocationState {
+    /// It is revoked.
+    Revoked,
+    /// It is, and it has no certificate or token of this collector: those of other authorities are refused.
+    NeverEnrolled,
+    /// It is not revoked any more.
+    Restored,
+}
+
+impl RevocationState {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::NeverEnrolled => "never-enrolled",
+            Self::Restored => "restored",
+        }
+    }
 }
 
 /// Every token, as they come.
@@ -125,11 +195,70 @@ pub fn tokens(tokens: Vec<KnownToken>, now: Timestamp) -> Vec<TokenRow> {
     tokens.into_iter().map(row).collect()
 }
 
-/// Every host that joined, as they come.
+/// Every host that joined, as they come, and then whose certificates of other authorities are refused. A host whose own are
+/// refused too has one row.
 #[must_use]
-pub fn agents(agents: Vec<KnownAgent>, now: Timestamp) -> Vec<AgentRow> {
-    let row = |agent| AgentRow { state: AgentState::of(&agent, now), agent };
-    agents.into_iter().map(row).collect()
+pub fn agents(
+    agents: Vec<KnownAgent>,
+    revoked: Vec<RevokedSubject>,
+    now: Timestamp,
+) -> Vec<AgentRow> {
+    let mut rows: Vec<_> = agents.into_iter().map(|agent| joined(agent, now)).collect();
+    let told: BTreeSet<HostId> =
+        rows.iter().filter(|row| row.revoked_at.is_some()).map(|row| row.host_id.clone()).collect();
+    let is_news = |revoked: &RevokedSubject| {
+        let Subject { role, name } = &revoked.subject;
+        *role != Role::Agent || !told.contains(name)
+    };
+    rows.extend(revoked.into_iter().filter(is_news).map(refused));
+    rows
+}
+
+fn joined(agent: KnownAgent, now: Timestamp) -> AgentRow {
+    let state = AgentState::of(&agent, now);
+    let KnownAgent {
+        host_id,
+        host_name,
+        enrolled_at,
+        address,
+        token_id,
+        renewed_at,
+        ends_at,
+        revoked_at,
+        labels,
+    } = agent;
+    AgentRow {
+        host_id,
+        role: Role::Agent,
+        issuer: Issuer::Own,
+        state,
+        host_name: Some(host_name),
+        enrolled_at: Some(enrolled_at),
+        address: Some(address),
+        token_id: Some(token_id),
+        renewed_at: Some(renewed_at),
+        ends_at: Some(ends_at),
+        revoked_at,
+        labels,
+    }
+}
+
+fn refused(revoked: RevokedSubject) -> AgentRow {
+    let RevokedSubject { subject: Subject { role, name }, revoked_at } = revoked;
+    AgentRow {
+        host_id: name,
+        role,
+        issuer: Issuer::Others,
+        state: AgentState::Revoked,
+        host_name: None,
+        enrolled_at: None,
+        address: None,
+        token_id: None,
+        renewed_at: None,
+        ends_at: None,
+        revoked_at: Some(revoked_at),
+        labels: BTreeMap::new(),
+    }
 }
 
 #[cfg(test)]
@@ -146,6 +275,7 @@ mod tests {
     fn token(role: Role, uses: u32) -> KnownToken {
         let asked = NewToken {
             role,
+            host: None,
             uses,
             ttl: std::time::Duration::from_secs(60),
             labels: [].into(),
@@ -161,6 +291,8 @@ mod tests {
         let state = |token: &KnownToken, at| tokens(vec![token.clone()], at)[0].state;
         let bearer = token(Role::Reader, 0);
         assert_eq!(state(&bearer, now()), TokenState::Open, "a bearer token is never used up");
+        let bearer = KnownToken { host: Some("web-1".parse().unwrap()), ..token(Role::Agent, 0) };
+        assert_eq!(state(&bearer, now()), TokenState::Open, "an agent's neither");
         let join = token(Role::Agent, 2);
         assert_eq!(state(&join, now()), TokenState::Open);
         assert_eq!(state(&join, now() + 1.minute()), TokenState::Ended);
@@ -183,12 +315,25 @@ mod tests {
             revoked_at: None,
             labels: [].into(),
         };
-        let state = |agent: &KnownAgent, at| agents(vec![agent.clone()], at)[0].state;
+        let state = |agent: &KnownAgent, at| agents(vec![agent.clone()], vec![], at)[0].state;
         assert_eq!(state(&agent, now()), AgentState::Valid);
         assert_eq!(state(&agent, agent.ends_at), AgentState::Ended);
         assert_eq!(state(&agent, agent.ends_at + (24 * 90).hours()), AgentState::Ended);
         assert_eq!(state(&agent, agent.ends_at + (24 * 91).hours()), AgentState::LongEnded);
-        let agent = KnownAgent { revoked_at: Some(now()), ..agent };
-        assert_eq!(state(&agent, now()), AgentState::Revoked);
+        let revoked = KnownAgent { revoked_at: Some(now()), ..agent.clone() };
+        assert_eq!(state(&revoked, now()), AgentState::Revoked);
+
+        let refused =
+            |uri: &str| RevokedSubject { subject: uri.parse().unwrap(), revoked_at: now() };
+        let others = ["fleetmark://agent/web-1", "fleetmark://reader/web-1"].map(refused).to_vec();
+        let rows = |agent| agents(vec![agent], others.clone(), now());
+        let row = |row: &AgentRow| (row.role, row.issuer, row.state);
+        let reader = (Role::Reader, Issuer::Others, AgentState::Revoked);
+        let told: Vec<_> = rows(revoked).iter().map(row).collect();
+        assert_eq!(told, [(Role::Agent, Issuer::Own, AgentState::Revoked), reader]);
+        // It has joined again since; only what others issued is refused.
+        let told: Vec<_> = rows(agent).iter().map(row).collect();
+        let others = (Role::Agent, Issuer::Others, AgentState::Revoked);
+        assert_eq!(told, [(Role::Agent, Issuer::Own, AgentState::Valid), others, reader]);
     }
 }

@@ -25,7 +25,7 @@ const NOBODY: &str = "http://127.0.0.1:9";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A daemon, and what it says.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     log: mpsc::Receiver<String>,
     heard: Vec<String>,
@@ -33,7 +33,12 @@ struct Daemon {
 
 impl Daemon {
     /// Starts one with tiny workloads; any pressure will do, as tests make some.
-    fn start(mut program: Command, state: &Path, collector: &str, words: &[&str]) -> Self {
+    pub(crate) fn start(
+        mut program: Command,
+        state: &Path,
+        collector: &str,
+        words: &[&str],
+    ) -> Self {
         program.args(["daemon", "--collector", collector]).args(words);
         for pair in TINY.chunks(2).filter(|pair| !words.contains(&pair[0])) {
             program.args(pair);
@@ -54,7 +59,7 @@ impl Daemon {
     }
 
     /// Waits until it says something with these words in it.
-    fn says(&mut self, words: &str) -> String {
+    pub(crate) fn says(&mut self, words: &str) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -71,22 +76,7 @@ impl Daemon {
     /// Waits until samples are taken; returns the process that takes them.
     fn is_measuring(&mut self) -> u32 {
         self.says("measuring: ");
-        let parent = self.child.id();
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let tasks = fs::read_dir(format!("/proc/{parent}/task")).unwrap();
-            let children = tasks
-                .filter_map(|task| fs::read_to_string(task.unwrap().path().join("children")).ok());
-            let mut children = children
-                .flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-            if let Some(child) = children.next() {
-                // From here to its first sample it takes milliseconds.
-                thread::sleep(Duration::from_secs(1));
-                return child.parse().unwrap();
-            }
-            assert!(Instant::now() < until, "it starts no measuring process: {:?}", self.heard);
-            thread::sleep(Duration::from_millis(5));
-        }
+        measuring_child(self.child.id())
     }
 
     fn tell(&self, signal: Signal) {
@@ -94,7 +84,7 @@ impl Daemon {
     }
 
     /// Asks it to end; returns how it did, and all that it ever said.
-    fn end(mut self) -> (ExitStatus, Vec<String>) {
+    pub(crate) fn end(mut self) -> (ExitStatus, Vec<String>) {
         self.tell(Signal::TERM);
         let status = self.child.wait().unwrap();
         let mut heard = std::mem::take(&mut self.heard);
@@ -107,6 +97,25 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Waits until this process has samples taken; returns the process that takes them.
+pub(crate) fn measuring_child(parent: u32) -> u32 {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let tasks = fs::read_dir(format!("/proc/{parent}/task")).unwrap();
+        let children =
+            tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("children")).ok());
+        let mut children = children
+            .flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        if let Some(child) = children.next() {
+            // From here to its first sample it takes milliseconds.
+            thread::sleep(Duration::from_secs(1));
+            return child.parse().unwrap();
+        }
+        assert!(Instant::now() < until, "it starts no measuring process");
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Du
 use fleetmark_collector::{
     authority::Authority,
     identity::Address,
-    registry::{AuditEntry, Event, Joining, Registry},
+    registry::{AuditEntry, Event, Joining, KnownAgent, Refused, Registry},
     store::{self, Mode, StoreUrl},
 };
 use fleetmark_proto::{
@@ -60,6 +60,11 @@ impl Place {
 
     /// Lets a host join with a token.
     fn join(&self, token: &str, host_id: &str) {
+        self.joining(token, host_id).unwrap();
+    }
+
+    /// Has a host ask whether it may join with a token.
+    fn joining(&self, token: &str, host_id: &str) -> Result<KnownAgent, Refused> {
         let token: JoinToken = token.parse().unwrap();
         let now = Timestamp::now();
         let joining = Joining {
@@ -71,7 +76,7 @@ impl Place {
             now,
             ends_at: now + Duration::from_secs(86_400),
         };
-        self.runtime.block_on(self.registry.join(joining)).unwrap().unwrap();
+        self.runtime.block_on(self.registry.join(joining)).unwrap()
     }
 
     fn events(&self) -> Vec<String> {
@@ -119,7 +124,7 @@ fn a_token_is_one_line_that_leads_to_the_collector() {
 #[test]
 fn a_token_is_kept_as_it_was_asked_for_and_its_secret_is_not() {
     let place = place();
-    let words = "--uses 500 --ttl 30d --label rack=7 --label env=prod --replace-host web-1 \
+    let words = "--uses 1 --ttl 30d --label rack=7 --label env=prod --replace-host web-1 \
                  --network 10.2.0.0/16 --note autoscaling";
     let token = place.token(&words.split_whitespace().collect::<Vec<_>>());
     let list = place.run(&["token", "list", "-f", "json"]).json();
@@ -127,7 +132,7 @@ fn a_token_is_kept_as_it_was_asked_for_and_its_secret_is_not() {
     for (field, value) in [
         ("role", Value::from("agent")),
         ("state", "open".into()),
-        ("uses", 500.into()),
+        ("uses", 1.into()),
         ("used", 0.into()),
         ("labels", serde_json::json!({ "rack": "7", "env": "prod" })),
         ("replace_host", "web-1".into()),
@@ -181,15 +186,70 @@ fn hosts_that_joined_are_listed_and_revoked() {
     let done = place.run(&["agent", "revoke", "web-1"]);
     assert_eq!((done.code, done.stdout.as_str()), (0, "host web-1 was revoked before\n"));
     let again = place.run(&["agent", "revoke", "web-1", "-f", "json"]).json();
-    assert_eq!(again, serde_json::json!({ "what": "host", "id": "web-1", "changed": false }));
+    let told =
+        serde_json::json!({ "what": "host", "id": "web-1", "changed": false, "state": "revoked" });
+    assert_eq!(again, told);
     let csv = place.run(&["agent", "revoke", "web-1", "-f", "csv"]).stdout;
-    assert_eq!(csv, "what,id,changed\nhost,web-1,false\n");
+    assert_eq!(csv, "what,id,changed,state\nhost,web-1,false,revoked\n");
     assert!(place.run(&["agent", "revoke", "web-1", "-f", "markdown"]).stdout.contains("| what"));
-    let done = place.run(&["agent", "revoke", "web-9"]);
-    assert_eq!((done.code, done.stderr.as_str()), (5, "there is no host web-9\n"), "{done:?}");
     let list = place.run(&["agent", "list", "-f", "json"]).json();
     assert_eq!(list[0]["state"], "revoked");
-    assert_eq!(place.events(), ["token-created", "enrolled", "agent-revoked"]);
+    assert_eq!(list.as_array().unwrap().len(), 1, "a host has one row");
+    let done = place.run(&["agent", "revoke", "web-1", "--undo"]);
+    assert_eq!((done.code, done.stdout.as_str()), (0, "host web-1 is let in again\n"));
+    assert_eq!(place.run(&["agent", "list", "-f", "json"]).json()[0]["state"], "valid");
+    let events = ["token-created", "enrolled", "agent-revoked", "agent-restored"];
+    assert_eq!(place.events(), events);
+}
+
+#[test]
+fn whom_another_authority_names_is_revoked_listed_and_let_in_again() {
+    let place = place();
+    for (words, says) in [
+        (
+            &["web-9"][..],
+            "host web-9 was never enrolled here; its certificates of other authorities are refused from now on",
+        ),
+        (&["web-9"], "host web-9 was revoked before"),
+        (&["ann", "--role", "reader"], "reader ann is revoked"),
+        (&["ann", "--role", "operator", "--undo"], "operator ann is not revoked"),
+    ] {
+        let done = place.run(&[&["agent", "revoke"], words].concat());
+        assert_eq!((done.code, done.stdout), (0, format!("{says}\n")), "{words:?}");
+    }
+    let csv = place.run(&["agent", "list", "-f", "csv"]).stdout;
+    let rows: Vec<_> = csv.lines().skip(1).collect();
+    assert_eq!(rows, ["web-9,,revoked,,,,,,,agent,others", "ann,,revoked,,,,,,,reader,others"]);
+    let list = place.run(&["agent", "list", "-f", "json"]).json();
+    assert_eq!((&list[1]["role"], &list[1]["enrolled_at"]), (&"reader".into(), &Value::Null));
+    assert!(list[1]["revoked_at"].is_string(), "{list}");
+
+    let token = place.token(&["--uses", "9"]);
+    let refused = place.joining(&token, "web-9").unwrap_err();
+    assert!(refused.to_string().contains("host web-9 was revoked"), "{refused}");
+    let json = place.run(&["agent", "revoke", "web-9", "--undo", "-f", "json"]).json();
+    assert_eq!((&json["state"], &json["changed"]), (&"restored".into(), &true.into()));
+    place.join(&token, "web-9");
+    let events = ["agent-revoked", "agent-revoked", "token-created", "agent-restored", "enrolled"];
+    assert_eq!(place.events(), events);
+}
+
+#[test]
+fn a_token_for_an_agent_behind_a_proxy_names_its_host() {
+    let place = place();
+    let done = place.run(&["token", "create", "--role", "agent", "--host", "web-1"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    done.stdout.parse::<BearerToken>().unwrap();
+    let says = "on the host: give it as --bearer-token-file, with --host-id web-1";
+    assert!(done.stderr.contains(says), "{done:?}");
+    let list = place.run(&["token", "list", "-f", "json"]).json();
+    assert_eq!(
+        (&list[0]["role"], &list[0]["host"], &list[0]["state"]),
+        (&"agent".into(), &"web-1".into(), &"open".into())
+    );
+    assert!(place.run(&["token", "list", "-f", "csv"]).stdout.ends_with(",web-1\n"));
+    assert_eq!(place.run(&["agent", "revoke", "web-1"]).stdout, "host web-1 is revoked\n");
+    assert_eq!(place.run(&["token", "list", "-f", "json"]).json()[0]["state"], "revoked");
 }
 
 #[test]
@@ -264,7 +324,18 @@ fn operators_are_refused_what_cannot_be() {
             2,
             "--replace-host: is only for tokens that hosts join with",
         ),
+        (
+            &["token", "create", "--replace-host", "web-1", "--uses", "2"],
+            2,
+            "--uses: must be 1 for a token that replaces one host",
+        ),
         (&["token", "create", "--label", "a=b", "--label", "a=c"], 2, "--label: a is there twice"),
+        (
+            &["token", "create", "--role", "reader", "--host", "a"],
+            2,
+            "--host: is only for tokens of",
+        ),
+        (&["token", "create", "--host", "a", "--uses", "1"], 2, "--uses: is only for tokens that"),
         (&["token", "create", "--role", "root"], 2, "invalid value 'root'"),
         (&["token", "create", "--ttl", "10ms"], 2, "--ttl: must be 1s to 10 years"),
         (&["token", "create", "--network", "10.2/16"], 2, "such as 10.2.0.0/16"),
@@ -330,6 +401,8 @@ fn lists_say_the_same_over_the_wire_to_an_operator_and_nothing_to_others() {
         place.join(&place.token(&["--label", "rack=7", "--note", "for two"]), host);
     }
     assert_eq!(place.run(&["agent", "revoke", "web-2"]).code, 0);
+    place.token(&["--host", "web-3"]);
+    assert_eq!(place.run(&["agent", "revoke", "ann", "--role", "reader"]).code, 0);
     let socket = place.folder.path().join("socket");
     let mut program = command(&collector());
     program.env("FLEETMARK_COLLECTOR_SOCKET", &socket);

@@ -151,11 +151,16 @@ fn operators_and_readers_ask_a_collector_that_was_set_up() {
     assert_eq!(again["changed"], false);
     let refused = far(&["hosts"], "reader");
     assert!(refused.stderr.contains("was revoked"), "{refused:?}");
-    for words in [["token", "revoke", "0123456789ab"], ["agent", "revoke", "web-1"]] {
-        let unknown = far(&words, "operator");
-        assert_eq!((unknown.code, unknown.stdout.as_str()), (5, ""), "{unknown:?}");
-        assert!(unknown.stderr.starts_with("there is no "), "{unknown:?}");
-    }
+    let unknown = far(&["token", "revoke", "0123456789ab"], "operator");
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (5, ""), "{unknown:?}");
+    assert!(unknown.stderr.starts_with("there is no "), "{unknown:?}");
+    let others = far(&["agent", "revoke", "web-1"], "operator");
+    assert_eq!((others.code, others.stderr.as_str()), (0, ""), "{others:?}");
+    assert!(others.stdout.contains("web-1 was never enrolled here"), "{others:?}");
+    let undone = far(&["agent", "revoke", "web-1", "--undo"], "operator");
+    assert_eq!((undone.code, undone.stdout.as_str()), (0, "host web-1 is let in again\n"));
+    let readers = far(&["agent", "revoke", "ann", "--role", "reader"], "operator");
+    assert_eq!((readers.code, readers.stdout.as_str()), (0, "reader ann is revoked\n"));
     let trail = near(&["audit", "-f", "csv"]).stdout;
     let id = operator["id"].as_str().unwrap();
     assert!(trail.contains(&format!("operator {id}")), "{trail}");

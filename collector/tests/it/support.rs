@@ -2,10 +2,15 @@
 
 use std::{
     env, fs,
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::{OnceLock, mpsc},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -139,11 +144,12 @@ impl Serving {
 
     /// The same, which may take long to listen.
     pub(crate) fn begin(mut program: Command, store: &str) -> Self {
-        let mut child = program
-            .args(["serve", "--listen", "127.0.0.1:0", "--store", store])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn(program.args(["serve", "--listen", "127.0.0.1:0", "--store", store]))
+    }
+
+    /// One that is told all it needs.
+    pub(crate) fn spawn(program: &mut Command) -> Self {
+        let mut child = program.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let (sender, log) = mpsc::channel();
         thread::spawn(move || {
@@ -209,4 +215,41 @@ pub(crate) fn skip(tool: &str, installed_by_ci: bool) {
 /// Whether a tool is there.
 pub(crate) fn has(tool: &str) -> bool {
     Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+/// Stands between two sides, hands on what they say, and counts connections.
+pub(crate) struct Relay {
+    /// Where it is reached.
+    pub(crate) address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Relay {
+    /// Starts one on a free port of this address of this host, which ends with the process.
+    pub(crate) fn start(at: &str, to: SocketAddr) -> Self {
+        let listener = TcpListener::bind((at, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        thread::spawn(move || {
+            for here in listener.incoming().map_while(Result::ok) {
+                count.fetch_add(1, Ordering::Relaxed);
+                let Ok(there) = TcpStream::connect(to) else { continue };
+                for (from, into) in [(&here, &there), (&there, &here)] {
+                    let (mut from, mut into) =
+                        (from.try_clone().unwrap(), into.try_clone().unwrap());
+                    thread::spawn(move || {
+                        let _ = io::copy(&mut from, &mut into);
+                        let _ = into.shutdown(Shutdown::Write);
+                    });
+                }
+            }
+        });
+        Self { address, connections }
+    }
+
+    /// How many it has taken.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
 }

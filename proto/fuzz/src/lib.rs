@@ -1,5 +1,7 @@
 //! What holds of any input, as each of the fuzz targets checks it. `proto/tests/it/corpus.rs` checks the same of the corpora.
 
+#![forbid(unsafe_code)]
+
 mod fields;
 
 use std::fmt;

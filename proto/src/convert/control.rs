@@ -25,14 +25,23 @@ impl NewToken {
     ///
     /// If a field is not what it must be, or there can be no such token.
     pub fn from_wire(wire: v1::CreateTokenRequest) -> Result<Self, Invalid> {
-        let v1::CreateTokenRequest { role: what, uses, ttl_s, labels, replace_host, network, note } =
-            wire;
+        let v1::CreateTokenRequest {
+            role: what,
+            uses,
+            ttl_s,
+            labels,
+            replace_host,
+            network,
+            note,
+            host,
+        } = wire;
         let token = Self {
             role: role(what)?,
+            host: optional_host("host", host)?,
             uses,
             ttl: Duration::from_secs(ttl_s),
             labels: read::labels(labels)?,
-            replace_host: replaced(replace_host)?,
+            replace_host: optional_host("replace_host", replace_host)?,
             network: net(network)?,
             note: text("note", note)?,
         };
@@ -43,7 +52,7 @@ impl NewToken {
     /// The request as it is sent.
     #[must_use]
     pub fn into_wire(self) -> v1::CreateTokenRequest {
-        let Self { role, uses, ttl, labels, replace_host, network, note } = self;
+        let Self { role, host, uses, ttl, labels, replace_host, network, note } = self;
         v1::CreateTokenRequest {
             role: role_word(role).into(),
             uses,
@@ -52,6 +61,7 @@ impl NewToken {
             replace_host: replace_host.map(|host| host.to_string()),
             network: network.map(|network| network.to_string()),
             note,
+            host: host.map(|host| host.to_string()),
         }
     }
 }
@@ -99,17 +109,19 @@ impl KnownToken {
             replace_host,
             network,
             note,
+            host,
         } = wire;
         Ok(Self {
             id: id.parse()?,
             role: role(what)?,
+            host: optional_host("host", host)?,
             created_at: within("created_at", present(created_at).and_then(read::timestamp))?,
             ends_at: within("ends_at", present(ends_at).and_then(read::timestamp))?,
             uses: in_range("uses", uses, 0..=limits::TOKEN_USES)?,
             used: in_range("used", used, 0..=uses)?,
             revoked_at: within("revoked_at", revoked_at.map(read::timestamp).transpose())?,
             labels: read::labels(labels)?,
-            replace_host: replaced(replace_host)?,
+            replace_host: optional_host("replace_host", replace_host)?,
             network: net(network)?,
             note: text("note", note)?,
         })
@@ -121,6 +133,7 @@ impl KnownToken {
         let Self {
             id,
             role,
+            host,
             created_at,
             ends_at,
             uses,
@@ -143,6 +156,7 @@ impl KnownToken {
             replace_host: replace_host.map(|host| host.to_string()),
             network: network.map(|network| network.to_string()),
             note,
+            host: host.map(|host| host.to_string()),
         }
     }
 }
@@ -270,8 +284,8 @@ fn role_word(role: Role) -> v1::Role {
     }
 }
 
-fn replaced(wire: Option<String>) -> Checked<Option<HostId>> {
-    wire.map(|host| read::host_id("replace_host", &host)).transpose()
+fn optional_host(field: &str, wire: Option<String>) -> Checked<Option<HostId>> {
+    wire.map(|host| read::host_id(field, &host)).transpose()
 }
 
 fn net(wire: Option<String>) -> Checked<Option<Network>> {
@@ -294,7 +308,8 @@ mod tests {
     fn asked() -> NewToken {
         NewToken {
             role: Role::Agent,
-            uses: 500,
+            uses: 1,
+            host: None,
             ttl: Duration::from_secs(86_400),
             labels: [("rack".to_owned(), "7".to_owned())].into(),
             replace_host: Some("web-1".parse().unwrap()),
@@ -319,7 +334,12 @@ mod tests {
             network: None,
             ..asked()
         };
-        assert_eq!(NewToken::from_wire(reader.clone().into_wire()), Ok(reader));
+        assert_eq!(NewToken::from_wire(reader.clone().into_wire()), Ok(reader.clone()));
+        let host = Some("web-1".parse().unwrap());
+        let agents = NewToken { role: Role::Agent, host, ..reader };
+        assert_eq!(NewToken::from_wire(agents.clone().into_wire()), Ok(agents.clone()));
+        let agents = agents.made(&Secret::from_slice(&[7; 32]).unwrap(), now());
+        assert_eq!(KnownToken::from_wire(agents.clone().into_wire()), Ok(agents));
         assert_eq!(KnownToken::from_wire(token().into_wire()), Ok(token()));
         let created = || Created { token: Zeroizing::new("fmj1_x".into()), known: token() };
         assert_eq!(Created::from_wire(created().into_wire()), Ok(created()));
@@ -361,6 +381,7 @@ mod tests {
         assert_eq!(refused(|wire| wire.ttl_s = 0), "ttl");
         assert_eq!(refused(|wire| wire.ttl_s = u64::MAX), "ttl");
         assert_eq!(refused(|wire| wire.replace_host = Some(String::new())), "replace_host");
+        assert_eq!(refused(|wire| wire.host = Some("a b".into())), "host");
         assert_eq!(refused(|wire| wire.network = Some("10.2/16".into())), "network");
         assert_eq!(refused(|wire| wire.note = "x".repeat(1 << 20)), "note");
 

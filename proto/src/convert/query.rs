@@ -1,5 +1,7 @@
 //! Stored runs over the wire, to those who read them.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::{
@@ -11,7 +13,7 @@ use crate::{invalid::Invalid, report::Report, v1};
 /// A run as a reader gets it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReadRun {
-    /// What the agent said.
+    /// What the agent said; of its labels, what the collector says of the host stands over what the agent said.
     pub report: Report,
     /// When the collector took it, by the collector's clock.
     pub received_at: Timestamp,
@@ -37,17 +39,19 @@ pub fn runs_since(request: v1::RunsRequest) -> Result<Option<Timestamp>, Invalid
     optional_time("since", since)
 }
 
-/// A run on its way to a reader: the bytes as they are stored, and both clocks.
+/// A run on its way to a reader: the bytes as they are stored, both clocks, and what the collector says of the host.
 #[must_use]
 pub fn kept_run(
     report: Vec<u8>,
     received_at: Timestamp,
     sent_at: Option<Timestamp>,
+    labels: BTreeMap<String, String>,
 ) -> v1::KeptRun {
     v1::KeptRun {
         report: report.into(),
         received_at: Some(write::timestamp(received_at)),
         sent_at: sent_at.map(write::timestamp),
+        labels: labels.into_iter().collect(),
     }
 }
 
@@ -57,9 +61,11 @@ pub fn kept_run(
 ///
 /// If a field is missing or invalid.
 pub fn read_run(run: v1::KeptRun) -> Result<ReadRun, Invalid> {
-    let v1::KeptRun { report, received_at, sent_at } = run;
+    let v1::KeptRun { report, received_at, sent_at, labels } = run;
+    let mut report = decode(&report)?;
+    report.labels.extend(read::labels(labels)?);
     Ok(ReadRun {
-        report: decode(&report)?,
+        report,
         received_at: within("received_at", present(received_at).and_then(read::timestamp))?,
         sent_at: optional_time("sent_at", sent_at)?,
     })

@@ -16,7 +16,8 @@ use clap::{
 };
 use toml::{Table, Value};
 
-use super::{Exit, default_config};
+use super::{Exit, default_config, output::tell};
+use crate::token;
 
 /// What a command line came to, if it is not to be run.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +35,13 @@ impl Stop {
     #[must_use]
     pub fn tell(self) -> Exit {
         match self {
-            // Nobody is left to hear of a stream that cannot be written.
+            // Nobody is left to hear of a stream that cannot be written. Help has the values of the settings file in it.
             Self::Told(text) => {
-                let _ = std::io::stdout().write_all(text.as_bytes());
+                let _ = std::io::stdout().write_all(token::masked(&text).as_bytes());
                 Exit::Success
             }
             Self::Wrong(line) => {
-                let _ = writeln!(std::io::stderr(), "error: {line}");
+                tell(format_args!("error: {line}"));
                 Exit::Usage
             }
         }

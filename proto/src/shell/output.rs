@@ -9,6 +9,8 @@ use std::{
 
 use clap::{Args, ValueEnum, builder::PossibleValue};
 
+use crate::token;
+
 /// The form of a result.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum Format {
@@ -152,8 +154,42 @@ pub fn print(text: &str) -> Result<(), WriteError> {
     }
 }
 
-/// Tells a person something beside the result, on standard error.
+/// Tells a person something beside the result, on standard error. A token that was typed where it does not belong is not
+/// repeated.
 pub fn tell(line: impl std::fmt::Display) {
     // Nobody is left to hear of a stream that cannot be written.
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", token::masked(&line.to_string()));
+}
+
+/// A log that shows no token. Each line must be written at once.
+#[derive(Clone, Debug)]
+pub struct Masked<W>(pub W);
+
+impl<W: io::Write> io::Write for Masked<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.write_all(line)?;
+        Ok(line.len())
+    }
+
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        let text = String::from_utf8_lossy(line);
+        self.0.write_all(token::masked(&text).as_bytes())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_shows_no_token() {
+        let mut log = Masked(Vec::new());
+        log.write_all("refused ä at fmj1_abc: no\n".as_bytes()).unwrap();
+        assert_eq!(log.write(b"fmb1_abc").unwrap(), 8);
+        assert_eq!(String::from_utf8(log.0).unwrap(), "refused ä at fmj1_…: no\nfmb1_…");
+    }
 }

@@ -1,11 +1,11 @@
 //! Parsers of what is typed after flags. Each complaint is one line.
 
-use std::time::Duration;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use jiff::{Span, SpanRelativeTo, Timestamp};
 use url::{Host, Url};
 
-use crate::{convert, limits, plan::Amount};
+use crate::{convert, limits, plan::Amount, token};
 
 /// A duration such as `10ms`, `30s`, `6h` or `30d`; more than nothing, at most ten years.
 ///
@@ -85,6 +85,20 @@ pub fn label(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+/// The path of a file that a token is in. A token itself is none, however often it is typed there.
+///
+/// # Errors
+///
+/// If it is a token. A file with such a name can still be told by its path, `./NAME`.
+pub fn token_file(path: OsString) -> Result<PathBuf, &'static str> {
+    if token::is_like_one(&path.to_string_lossy()) {
+        return Err(
+            "this is a token, not a file; write it to a file that only you can read, and name that",
+        );
+    }
+    Ok(path.into())
+}
+
 /// The address of a collector: `https://HOST[:PORT]`, `http://HOST[:PORT]`, or `unix:PATH` of a socket on this host; without a
 /// port it is 7600.
 ///
@@ -121,6 +135,13 @@ pub fn collector_url(text: &str) -> Result<Url, String> {
         url.set_port(Some(7600)).map_err(|()| WRONG.to_owned())?;
     }
     Ok(url)
+}
+
+/// The path of the socket that a `unix:` URL leads to. What a URL cannot have in it stands there as `%20` does for a space.
+#[must_use]
+pub fn socket_path(url: &Url) -> Option<PathBuf> {
+    let path = (url.scheme() == "unix").then(|| url.path())?;
+    Url::parse(&format!("file://{path}")).ok()?.to_file_path().ok()
 }
 
 /// What [`collector_url`] reads as this URL: with its port, which a URL leaves out where it is its scheme's own.
@@ -221,6 +242,13 @@ mod tests {
     }
 
     #[test]
+    fn files_of_tokens() {
+        assert_eq!(token_file("./fmj1_abc".into()), Ok("./fmj1_abc".into()));
+        assert_eq!(token_file("-".into()), Ok("-".into()));
+        assert!(token_file("fmb1_abc".into()).unwrap_err().contains("a token, not a file"));
+    }
+
+    #[test]
     fn collectors() {
         let url = |text| collector_url(text).unwrap();
         assert_eq!(url("http://127.0.0.1").as_str(), "http://127.0.0.1:7600/");
@@ -267,6 +295,19 @@ mod tests {
             assert_eq!(collector_text(&url), written);
             assert_eq!(collector_url(written), Ok(url));
         }
+    }
+
+    #[test]
+    fn paths_of_sockets() {
+        let path = |text| socket_path(&collector_url(text).unwrap());
+        for (typed, means) in [
+            ("unix:/run/fleetmark.sock", "/run/fleetmark.sock"),
+            ("unix:/run/a%20b/ä.sock", "/run/a b/ä.sock"),
+            ("unix:/100%25", "/100%"),
+        ] {
+            assert_eq!(path(typed), Some(means.into()), "{typed}");
+        }
+        assert_eq!(path("http://127.0.0.1"), None);
     }
 
     #[test]

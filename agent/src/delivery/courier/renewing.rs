@@ -27,7 +27,10 @@ impl Courier {
         match self.keyring.freshen(pressing, way).await? {
             Freshened::Fresh => {}
             freshened @ Freshened::Renewed { .. } => self.renewed(freshened).await,
-            Freshened::Later { ends_at, error } => self.herald.not_renewed(&error, ends_at),
+            Freshened::Later { ends_at, error } => {
+                self.turned_away.failed(&error);
+                self.herald.not_renewed(&error, ends_at);
+            }
         }
         Ok(())
     }
@@ -35,6 +38,7 @@ impl Courier {
     /// The same while there is nothing to send: nobody waits for it.
     pub(super) async fn freshen_idly(&mut self, until: Option<Instant>) {
         if let Err(error) = self.freshen(Pressing::No, until).await {
+            self.turned_away.failed(&error);
             self.herald.failing(error, super::Again::Backoff);
         }
     }
@@ -62,6 +66,7 @@ impl Courier {
 
     async fn renewed(&mut self, freshened: Freshened) {
         if let Freshened::Renewed { ends_at, ahead } = freshened {
+            self.turned_away.accepted();
             self.herald.renewed(ends_at, ahead);
             // What is open was opened with the one before.
             self.hang_up().await;

@@ -130,13 +130,19 @@ impl Secured {
     pub(crate) fn with(names: &[&str], begins_at: Timestamp, life: SignedDuration) -> Self {
         let (authority, issuer) = authority(begins_at, life);
         let shown = authority.clone();
-        Self::showing(names, begins_at, life, (authority, issuer), shown)
+        Self::showing(names, begins_at, life, (authority, issuer), Some(shown))
     }
 
     /// One by an authority of its own that shows another's in its place.
     pub(crate) fn posing(names: &[&str], another: &Self) -> Self {
         let (begins_at, life) = (begin() - DAY, SignedDuration::from_hours(365 * 24));
-        Self::showing(names, begins_at, life, authority(begins_at, life), another.authority())
+        Self::showing(names, begins_at, life, authority(begins_at, life), Some(another.authority()))
+    }
+
+    /// One whose certificate nobody signed but itself.
+    pub(crate) fn self_signed(names: &[&str]) -> Self {
+        let (begins_at, life) = (begin() - DAY, SignedDuration::from_hours(365 * 24));
+        Self::showing(names, begins_at, life, authority(begins_at, life), None)
     }
 
     fn showing(
@@ -144,7 +150,7 @@ impl Secured {
         begins_at: Timestamp,
         life: SignedDuration,
         (authority, issuer): (CertificateDer<'static>, Issuer<'static, KeyPair>),
-        shown: CertificateDer<'static>,
+        shown: Option<CertificateDer<'static>>,
     ) -> Self {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let server_key = KeyPair::generate().unwrap();
@@ -153,14 +159,18 @@ impl Secured {
         parameters.subject_alt_names =
             names.iter().map(|name| SanType::DnsName(name.as_str().try_into().unwrap())).collect();
         parameters.subject_alt_names.push(SanType::IpAddress(Ipv4Addr::LOCALHOST.into()));
-        let server = parameters.signed_by(&server_key, &issuer).unwrap().der().clone();
+        let server = match shown {
+            Some(_) => parameters.signed_by(&server_key, &issuer),
+            None => parameters.self_signed(&server_key),
+        };
+        let chain = std::iter::once(server.unwrap().der().clone()).chain(shown).collect();
 
         let (door, visitors) = mpsc::unbounded_channel();
         let (state, clock) = (Mutex::default(), clock(SignedDuration::ZERO));
         let inner = Inner { issuer, authority, names, clock, state, door };
         let secured = Self(Arc::new(inner));
         let key = PrivatePkcs8KeyDer::from(server_key.serialize_der()).into();
-        secured.serve(vec![server, shown], key, visitors);
+        secured.serve(chain, key, visitors);
         secured
     }
 

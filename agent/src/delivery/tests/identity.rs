@@ -66,7 +66,7 @@ impl Host {
     }
 
     fn put(&self) -> ReportId {
-        let (id, bytes) = (ReportId::now(), vec![7; 10]);
+        let (id, bytes) = (ReportId::at(begin()), vec![7; 10]);
         let encoded = Encoded { id, digest: Digest::of(&bytes), bytes };
         self.spool.reserve().unwrap().commit(&encoded).unwrap();
         id
@@ -179,13 +179,31 @@ async fn a_host_that_was_revoked_keeps_its_reports_and_says_so_once() {
         host.put();
         host.stay(Duration::from_secs(3_590)).await;
         assert_eq!(host.waiting(), 1);
+        assert!(host.courier.turned_away().is_so());
         let told = host.told();
         assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains("answers PermissionDenied: this host was revoked"), "{told:?}");
+        assert!(told[0].contains("answers: this host was revoked"), "{told:?}");
         assert!(told[0].ends_with("next try in 10m"), "{told:?}");
         let dials = collector.state().dials;
         assert!(dials <= 3 * 6, "{dials} connections in an hour");
+        collector.state().revoked.clear();
+        host.stay(Duration::from_secs(20 * 60)).await;
+        assert_eq!(host.waiting(), 0, "it asks now and then");
+        assert!(!host.courier.turned_away().is_so());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_with_nothing_to_send_hears_that_it_was_revoked_when_it_renews() {
+    let collector = Secured::start(&["collector"]);
+    let mut host = Host::new(&collector, "web-1");
+    collector.state().down = true;
+    host.stay(13 * HOUR).await;
+    assert!(!host.courier.turned_away().is_so(), "nobody said anything");
+    collector.state().down = false;
+    collector.state().revoked.insert(host_id("web-1"));
+    host.stay(3 * HOUR).await;
+    assert!(host.courier.turned_away().is_so(), "{:?}", host.told());
 }
 
 #[tokio::test(start_paused = true)]
@@ -263,6 +281,7 @@ async fn a_collector_that_cannot_be_believed_gets_no_report() {
     let other = Secured::start(&["collector"]);
     let cases = [
         (Secured::start(&["collector"]), "collector", "no authority signed"),
+        (Secured::self_signed(&["collector"]), "collector", "no authority signed"),
         (Secured::with(&["collector"], begin() - 2 * year, year), "collector", "ended at"),
         (Secured::with(&["collector"], begin() + 2 * DAY, year), "collector", "2 days after"),
         (Secured::start(&["other-name", "127.0.0.2"]), "", "for other names (other-name"),

@@ -13,10 +13,13 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::delivery::{
-    DeliveryError, Joined, Joining,
-    line::Dialer,
-    testing::secured::{DAY, Secured, begin, clock},
+use crate::{
+    credentials::Key,
+    delivery::{
+        DeliveryError, Joined, Joining,
+        line::Dialer,
+        testing::secured::{DAY, Secured, begin, clock},
+    },
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,8 +47,9 @@ async fn join(
     ahead: SignedDuration,
 ) -> (Result<Joined, DeliveryError>, Vec<String>) {
     let mut told = Vec::new();
-    let (host, clock) = (host(), clock(ahead));
-    let joining = Joining { token, host: &host, believed: None, clock: &clock, within: PATIENCE };
+    let (host, key, clock) = (host(), Key::new().unwrap(), clock(ahead));
+    let within = PATIENCE;
+    let joining = Joining { token, host: &host, key: &key, believed: None, clock: &clock, within };
     let dialer = Dialer::new(collector.reach());
     let joined = joining.join_by(&dialer, |error| told.push(error.to_string())).await;
     (joined, told)
@@ -122,10 +126,7 @@ async fn a_token_that_is_refused_is_refused_at_once() {
     collector.state().refusals.push_back(Status::permission_denied("the token is used up"));
     let (joined, told) = join(&collector, &token(&collector), SignedDuration::ZERO).await;
     let says = joined.unwrap_err().to_string();
-    assert_eq!(
-        says,
-        "the collector at https://collector:7600/ answers PermissionDenied: the token is used up"
-    );
+    assert_eq!(says, "the collector at https://collector:7600/ answers: the token is used up");
     assert_eq!((told.len(), collector.state().dials), (0, 1));
 }
 

@@ -124,7 +124,7 @@ async fn a_long_outage_is_told_once_and_its_end_once() {
 async fn that_only_an_operator_can_help_is_told_beside_an_outage() {
     let world = World::new();
     world.fill::<1>();
-    let fail = |code| Reply::Fail(Status::new(code, "no\u{7}\nway"));
+    let fail = |code| Reply::Fail(Status::new(code, format!("no\u{7}\nway: {code:?}")));
     world.reply(
         [Code::Unavailable, Code::Unavailable, Code::Unauthenticated, Code::Unauthenticated]
             .map(fail),
@@ -135,7 +135,7 @@ async fn that_only_an_operator_can_help_is_told_beside_an_outage() {
         Event::Failing { reason, again } => Some((reason, again)),
         _ => None,
     });
-    let reason = |code: &str| format!("the collector at http://a:7600/ answers {code}: no way");
+    let reason = |code: &str| format!("the collector at http://a:7600/ answers: no way: {code}");
     assert_eq!(
         failures.collect::<Vec<_>>(),
         [

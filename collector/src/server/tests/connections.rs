@@ -72,6 +72,33 @@ async fn the_idle_make_room_in_a_crowd() {
 }
 
 #[tokio::test]
+async fn who_only_watches_makes_room_in_a_crowd_and_may_stay_otherwise() {
+    let bounds = Bounds { connections: 3, idle: SOON, idle_in_a_crowd: SOON, ..Bounds::default() };
+    let server = start_within(bounds).await;
+    let watch = async |channel: Channel| {
+        let request = HealthCheckRequest { service: String::new() };
+        let mut answers = HealthClient::new(channel).watch(request).await.unwrap().into_inner();
+        assert_eq!(answers.message().await.unwrap().unwrap().status, 1, "SERVING");
+        answers
+    };
+    let _own = watch(server.channel.clone()).await;
+    let mut watching = watch(connect(server.address).await).await;
+    tokio::time::sleep(SOON * 4).await;
+    let next = tokio::time::timeout(Duration::ZERO, watching.message()).await;
+    assert!(next.is_err(), "there is room for it: {next:?}");
+    let busy = connect(server.address).await;
+    let mut call = Call::begin(&busy);
+    call.send(framed(one()));
+    // They are as many as there may be now, and a further one waits.
+    let other = tokio::time::timeout(PATIENCE, connect(server.address)).await.unwrap();
+    let answers = tokio::time::timeout(PATIENCE, submit(&other, one())).await.unwrap();
+    assert_eq!(answers.unwrap().len(), 1);
+    tokio::time::timeout(PATIENCE, watching.message()).await.unwrap().unwrap_err();
+    call.end();
+    assert_eq!(call.answer().await.unwrap().len(), 1, "who has a call has not made room");
+}
+
+#[tokio::test]
 async fn many_connections_are_served() {
     let server = start_within(Bounds { calls: 300, ..Bounds::default() }).await;
     let address = server.address;

@@ -6,6 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use fleetmark_agent::args::AccessArgs;
 use rustls::{client::ResolvesClientCert, pki_types::CertificateDer, sign::CertifiedKey};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -18,15 +19,16 @@ use super::{
     raw::{PATIENCE, eventually},
     *,
 };
+use crate::remote::Remote;
 
 /// What the log says while this is there, in this thread.
-struct Log {
+pub(super) struct Log {
     text: Arc<Mutex<Vec<u8>>>,
     _guard: DefaultGuard,
 }
 
 impl Log {
-    fn begin() -> Self {
+    pub(super) fn begin() -> Self {
         let text = Arc::new(Mutex::new(Vec::new()));
         let writer = Arc::clone(&text);
         let subscriber = tracing_subscriber::fmt()
@@ -42,7 +44,7 @@ impl Log {
     }
 
     /// Waits until it says so.
-    async fn says(&self, words: &str) -> String {
+    pub(super) async fn says(&self, words: &str) -> String {
         let line = || self.text().lines().find(|line| line.contains(words)).map(str::to_owned);
         let said = tokio::time::timeout(PATIENCE / 2, eventually(async || line()));
         said.await.unwrap_or_else(|_| panic!("nobody says {words:?}:\n{}", self.text()))
@@ -91,6 +93,30 @@ async fn who_speaks_plaintext_gets_no_byte() {
         Err(_) => true,
     };
     assert!(refused);
+    health(collector.dial(None).await).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_no_tls_is_told_in_one_line_however_often_it_comes() {
+    let log = Log::begin();
+    let collector = start_known(Asked::default()).await;
+    // What begins with 22 looks like a handshake at first.
+    for bytes in [
+        &[0; 64][..],
+        &[0xff; 64],
+        &[22, 3, 1, 0, 4, 0xff, 0, 0, 0],
+        &[22, 3, 1, 0xff, 0xff, 1],
+        &[22, 0xff, 0xff, 0, 4, 1, 0, 0, 0],
+    ] {
+        let mut socket = TcpStream::connect(collector.address).await.unwrap();
+        socket.write_all(bytes).await.unwrap();
+        let mut said = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut said)).await.unwrap();
+        assert!(said.len() < 16, "at most an alert: {said:?}");
+    }
+    log.says("what it sends is no TLS").await;
+    let text = log.text();
+    assert_eq!(text.lines().filter(|line| line.contains("no TLS with")).count(), 1, "{text}");
     health(collector.dial(None).await).await.unwrap();
 }
 
@@ -155,6 +181,38 @@ impl ResolvesClientCert for Shows {
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+#[tokio::test]
+async fn who_shows_anothers_certificate_hears_who_can_help() {
+    let collector = start_known(Asked::default()).await;
+    let soon = collector.now() + 1.hours();
+    let file = |name: &str, text: &str| {
+        let path = collector.folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        Some(path)
+    };
+    let url = format!("https://localhost:{}", collector.address.port()).parse().unwrap();
+    for ((certificate, key), says) in [
+        (
+            collector.others.certificate("fleetmark://reader/x", collector.now() - 1.hours()),
+            "refuses the certificate of --tls-cert (CertificateExpired); if it has ended, the authority that issued it must",
+        ),
+        (Other::new().certificate("fleetmark://reader/x", soon), "of --tls-cert (UnknownCA)"),
+    ] {
+        let named = AccessArgs {
+            tls_ca: Some(collector.folder.path().join("authority").join("ca.pem")),
+            tls_cert: file("cert.pem", &certificate.pem()),
+            tls_key: file("key.pem", &key.serialize_pem()),
+            ..AccessArgs::default()
+        };
+        let error = match Remote::connect(&url, &named).await {
+            Ok(remote) => remote.agents().await.unwrap_err(),
+            Err(error) => error,
+        };
+        let line = fleetmark_proto::shell::one_line(&error);
+        assert!(line.contains(says) && !line.contains("enroll"), "{line}");
     }
 }
 
@@ -242,6 +300,14 @@ async fn certificates_are_read_again_when_they_change() {
     log.says("the certificates have changed, and were read again").await;
     let after = shown(&collector).await;
     assert_eq!(after[0], other.server_chain()[0]);
+
+    // Another authority altogether is for a restart: hosts would know nothing of it.
+    for file in ["ca.key", "ca.pem", "server.key", "server.pem"] {
+        fs::remove_file(own.join(file)).unwrap();
+        fs::copy(path.join(file), own.join(file)).unwrap();
+    }
+    log.says("restart it to go by that one").await;
+    assert_eq!(shown(&collector).await, after);
 }
 
 /// The certificates that a collector shows.

@@ -3,14 +3,15 @@
 use std::sync::Mutex;
 
 use fleetmark_proto::{
-    control::NewToken,
+    control::{NewToken, Revoking},
     role::{Role, Subject},
     token::{BearerToken, JoinToken, TokenId},
 };
 use hyper_util::rt::TokioIo;
 use jiff::Span;
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    BasicConstraints, Certificate, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, SanType,
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -90,14 +91,19 @@ impl Other {
 
     /// A certificate for whoever this URI names, until then.
     pub(super) fn card(&self, uri: &str, ends_at: Timestamp) -> Card {
+        let (certificate, key) = self.certificate(uri, ends_at);
+        Card { certificate: certificate.into(), key }
+    }
+
+    /// The same, with its key.
+    pub(super) fn certificate(&self, uri: &str, ends_at: Timestamp) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let seconds = u64::try_from(ends_at.as_second()).unwrap();
         params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().into();
-        Card { certificate, key }
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
 }
 
@@ -155,7 +161,7 @@ impl Known {
         *time += span;
     }
 
-    fn by(&self) -> By {
+    pub(super) fn by(&self) -> By {
         By { who: String::new(), address: Address::Here, at: self.now() }
     }
 
@@ -176,12 +182,17 @@ impl Known {
 
     /// A host that has joined, again if need be.
     pub(super) async fn agent(&self, host: &str) -> Card {
-        let card = self.stranger(host);
         let asked = NewToken {
             uses: 1,
             replace_host: Some(host.parse().unwrap()),
             ..token(Role::Agent, Duration::from_secs(600))
         };
+        self.agent_with(host, asked).await
+    }
+
+    /// A host that has joined with such a token.
+    pub(super) async fn agent_with(&self, host: &str, asked: NewToken) -> Card {
+        let card = self.stranger(host);
         let created = self.desk().create_token(asked, &self.by()).await.unwrap();
         let (_, certificate) = self.authority.read_own(&card.certificate).unwrap();
         let joining = Joining {
@@ -198,12 +209,27 @@ impl Known {
     }
 
     pub(super) async fn revoke_agent(&self, host: &str) {
-        self.desk().revoke_agent(host.parse().unwrap(), &self.by()).await.unwrap();
+        self.revoke(&format!("fleetmark://agent/{host}"), false).await;
+    }
+
+    /// Revokes whoever this URI names, or takes that back.
+    pub(super) async fn revoke(&self, uri: &str, undo: bool) {
+        let revoking = Revoking { subject: uri.parse().unwrap(), undo };
+        self.desk().revoke(revoking, &self.by()).await.unwrap();
     }
 
     /// A bearer token for this role that lives for so long.
     pub(super) async fn bearer(&self, role: Role, ttl: Duration) -> BearerToken {
-        let asked = token(role, ttl);
+        self.bearer_as(token(role, ttl)).await
+    }
+
+    /// A bearer token with which this host's agent speaks for it.
+    pub(super) async fn agents_bearer(&self, host: &str, ttl: Duration) -> BearerToken {
+        let host = Some(host.parse().unwrap());
+        self.bearer_as(NewToken { host, ..token(Role::Agent, ttl) }).await
+    }
+
+    async fn bearer_as(&self, asked: NewToken) -> BearerToken {
         let created = self.desk().create_token(asked, &self.by()).await.unwrap();
         created.token.parse().unwrap()
     }
@@ -245,6 +271,7 @@ impl Known {
 pub(super) fn token(role: Role, ttl: Duration) -> NewToken {
     NewToken {
         role,
+        host: None,
         uses: 0,
         ttl,
         labels: std::collections::BTreeMap::new(),

@@ -247,11 +247,9 @@ async fn others_authorities_name_agents_readers_and_operators() {
         let card = collector.others.card(uri, tomorrow);
         may(&collector.dial(Some(&card)).await, None, column).await;
         let foreign = Other::new().card(uri, tomorrow);
-        let refused = collector.dial(Some(&foreign)).await;
-        assert!(call(&refused, &TABLE[0].0, None).await.is_err(), "{uri}");
+        gets_no_answer(&collector, &foreign).await;
         let ended = collector.others.card(uri, collector.now() - 1.hours());
-        let refused = collector.dial(Some(&ended)).await;
-        assert!(call(&refused, &TABLE[0].0, None).await.is_err(), "{uri}");
+        gets_no_answer(&collector, &ended).await;
     }
     let nobody = collector.others.card("https://example.com/x", tomorrow);
     is_nobody(&collector.dial(Some(&nobody)).await, None, "must name one subject").await;
@@ -262,6 +260,96 @@ async fn others_authorities_name_agents_readers_and_operators() {
     may(&channel, None, AGENT).await;
     collector.revoke_agent("x").await;
     becomes(&channel, None, "/fleetmark.v1.Ingest/Submit", Said::Unknown).await;
+    is_nobody(&channel, None, "agent x was revoked").await;
+    // Joining again lets in who joins, and no other that speaks for it.
+    let own = collector.dial(Some(&collector.agent("x").await)).await;
+    becomes(&own, None, "/fleetmark.v1.Ingest/Submit", Said::Passed).await;
+    may(&own, None, AGENT).await;
+    is_nobody(&channel, None, "agent x was revoked").await;
+}
+
+/// Each call of the table fails with the handshake, over a connection of its own.
+async fn gets_no_answer(collector: &Known, card: &Card) {
+    for (path, _) in TABLE.iter() {
+        let refused = collector.dial(Some(card)).await;
+        assert!(call(&refused, path, None).await.is_err(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn whom_others_authorities_name_is_revoked_on_open_connections_too_and_let_in_again() {
+    let collector = start_known(Asked::default()).await;
+    let tomorrow = collector.now() + 24.hours();
+    for (uri, column, path) in [
+        ("fleetmark://agent/x", AGENT, "/fleetmark.v1.Ingest/Submit"),
+        ("fleetmark://reader/x", READER, "/fleetmark.v1.Query/Runs"),
+        ("fleetmark://operator/x", OPERATOR, "/fleetmark.v1.Query/Runs"),
+    ] {
+        let open = collector.dial(Some(&collector.others.card(uri, tomorrow))).await;
+        let other = uri.replace("/x", "/y");
+        let other = collector.dial(Some(&collector.others.card(&other, tomorrow))).await;
+        may(&open, None, column).await;
+        collector.revoke(uri, false).await;
+        becomes(&open, None, path, Said::Unknown).await;
+        let renewed = collector.dial(Some(&collector.others.card(uri, tomorrow))).await;
+        for channel in [&open, &renewed] {
+            is_nobody(channel, None, "x was revoked; an operator can let it in again").await;
+        }
+        may(&other, None, column).await;
+        collector.revoke(uri, true).await;
+        becomes(&open, None, path, Said::Passed).await;
+        for channel in [&open, &renewed] {
+            may(channel, None, column).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn whom_others_authorities_name_is_nobody_once_the_certificate_ends() {
+    let collector = start_known(Asked::default()).await;
+    let soon = collector.now() + 1.hours();
+    let cards = ["agent", "reader", "operator"]
+        .map(|role| collector.others.card(&format!("fleetmark://{role}/x"), soon));
+    let mut open = Vec::new();
+    for card in &cards {
+        let channel = collector.dial(Some(card)).await;
+        call(&channel, &TABLE[0].0, None).await.unwrap();
+        open.push(channel);
+    }
+    collector.pass(2.hours());
+    for (card, channel) in cards.iter().zip(&open) {
+        let says = "; the authority that issued it must issue another";
+        is_nobody(channel, None, says).await;
+        gets_no_answer(&collector, card).await;
+    }
+}
+
+#[tokio::test]
+async fn agents_have_tokens_where_a_proxy_ends_tls() {
+    let asked = Asked { is_tls: false, ..Asked::default() };
+    let collector = start_known(asked).await;
+    let channel = connect(collector.address).await;
+    let submit = "/fleetmark.v1.Ingest/Submit";
+    let token = collector.agents_bearer("a", HOUR).await;
+    let bearer = header(&token);
+    becomes(&channel, Some(&bearer), submit, Said::Passed).await;
+    may(&channel, Some(&bearer), AGENT).await;
+
+    collector.revoke_bearer(&token).await;
+    becomes(&channel, Some(&bearer), submit, Said::Unknown).await;
+    is_nobody(&channel, Some(&bearer), "is unknown here, or was revoked").await;
+
+    let bearer = header(&collector.agents_bearer("a", HOUR).await);
+    becomes(&channel, Some(&bearer), submit, Said::Passed).await;
+    collector.revoke_agent("a").await;
+    becomes(&channel, Some(&bearer), submit, Said::Unknown).await;
+    is_nobody(&channel, Some(&bearer), "is unknown here, or was revoked").await;
+
+    let bearer = header(&collector.agents_bearer("a", HOUR).await);
+    becomes(&channel, Some(&bearer), submit, Said::Passed).await;
+    collector.pass(2.hours());
+    becomes(&channel, Some(&bearer), submit, Said::Unknown).await;
+    is_nobody(&channel, Some(&bearer), "this bearer token ended at ").await;
 }
 
 #[tokio::test]
@@ -339,7 +427,7 @@ async fn who_joins_is_known_at_once() {
     let card = Card { certificate: issued.certificate.into(), key };
     let agent = collector.dial(Some(&card)).await;
     may(&agent, None, AGENT).await;
-    let revoke = v1::RevokeAgentRequest { host_id: "a".to_owned() };
+    let revoke = v1::RevokeAgentRequest { host_id: "a".to_owned(), ..Default::default() };
     let near = collector.near().await;
     let mut control = ControlClient::new(near);
     assert!(control.revoke_agent(revoke).await.unwrap().into_inner().changed);

@@ -168,6 +168,7 @@ async fn who_is_revoked_while_reading_gets_no_more() {
     let desk = Desk::new(Arc::clone(&registry), Issuing::default());
     let asked = NewToken {
         role: Role::Reader,
+        host: None,
         uses: 0,
         ttl: PATIENCE,
         labels: [].into(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetmark_proto::unit::count;
+use fleetmark_proto::{id::ReportId, unit::count};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{Company, Pruned, Retention, Sqlite, StoreError, microseconds};
@@ -40,10 +40,12 @@ pub(super) fn expired(connection: &Connection, retention: Retention) -> Result<P
     // A key is free when its run goes, too.
     let keys = connection
         .prepare_cached(
-            "SELECT count(*) FROM receipt WHERE received_at_us < ?1 AND NOT EXISTS
+            "SELECT count(*) FROM receipt WHERE report_id < ?3 AND received_at_us < ?1 AND NOT EXISTS
                (SELECT 1 FROM run WHERE run.report_id = receipt.report_id AND run.time_us >= ?2)",
         )?
-        .query_row([keys_us, runs_us], |row| row.get(0).map(counted))?;
+        .query_row(params![keys_us, runs_us, least_id(retention)], |row| {
+            row.get(0).map(counted)
+        })?;
     let audit = connection
         .prepare_cached("SELECT count(*) FROM audit WHERE at_us < ?1")?
         .query_row([runs_us], |row| row.get(0).map(counted))?;
@@ -71,8 +73,12 @@ pub(super) async fn prune(store: &Sqlite, retention: Retention) -> Result<Pruned
     let mut last = Key::new();
     loop {
         let after = last.clone();
-        let free =
-            store.with(move |connection| free_keys(connection, keys_us, &after, chunk)).await?;
+        let free = store
+            .with(move |connection| {
+                let ids = [after, least_id(retention)];
+                free_keys(connection, keys_us, &ids, chunk)
+            })
+            .await?;
         let Some(newest) = free.last() else { break };
         last.clone_from(newest);
         pruned.keys += store
@@ -93,6 +99,11 @@ pub(super) async fn prune(store: &Sqlite, retention: Retention) -> Result<Pruned
     }
 }
 
+/// Keys from there on belong to reports that are not too old by their ids, whenever they came: they may come again.
+fn least_id(retention: Retention) -> Key {
+    ReportId::least_bytes_at(retention.keys_before).to_vec()
+}
+
 fn borders(retention: Retention) -> (i64, i64) {
     (microseconds(retention.runs_before), microseconds(retention.keys_before))
 }
@@ -107,15 +118,16 @@ fn old_runs(connection: &Connection, before_us: i64, chunk: i64) -> Result<Vec<K
 fn free_keys(
     connection: &Connection,
     before_us: i64,
-    after: &Key,
+    [after, before]: &[Key; 2],
     chunk: i64,
 ) -> Result<Vec<Key>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT report_id FROM receipt WHERE report_id > ?1 AND received_at_us < ?2 AND NOT EXISTS
+        "SELECT report_id FROM receipt
+         WHERE report_id > ?1 AND report_id < ?2 AND received_at_us < ?3 AND NOT EXISTS
            (SELECT 1 FROM run WHERE run.report_id = receipt.report_id)
-         ORDER BY report_id LIMIT ?3",
+         ORDER BY report_id LIMIT ?4",
     )?;
-    let rows = statement.query_map(params![after, before_us, chunk], |row| row.get(0))?;
+    let rows = statement.query_map(params![after, before, before_us, chunk], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -1,6 +1,7 @@
 //! Tokens, hosts that joined, and the audit trail, in the file that holds the runs.
 
 mod audit;
+mod revocation;
 mod row;
 
 use async_trait::async_trait;
@@ -17,7 +18,8 @@ use super::{Sqlite, StoreError, microseconds};
 use crate::{
     identity::Address,
     registry::{
-        AuditEntry, Event, Joining, KnownAgent, KnownToken, Network, Refused, Registry, Standing,
+        AuditEntry, Event, Joining, KnownAgent, KnownToken, Network, Refused, Registry, Revoked,
+        RevokedSubject, Revoking, Standing, is_same_join,
     },
 };
 use row::{AgentRow, StandingRow, TokenRow, json};
@@ -67,12 +69,11 @@ impl Registry for Sqlite {
     async fn join(&self, joining: Joining) -> Result<Result<KnownAgent, Refused>, StoreError> {
         self.commit(move |transaction| {
             let answer = join(transaction, &joining)?;
-            let (event, detail) = match &answer {
-                Ok((agent, event)) => (*event, format!("token {}", agent.token_id)),
-                Err(refused) => (Event::Refused, refused.to_string()),
-            };
-            let Joining { host_id, address, now, .. } = &joining;
-            audit::add(transaction, &entry(*now, event, host_id, *address, detail))?;
+            if let Ok((agent, Some(event))) = &answer {
+                let Joining { host_id, address, now, .. } = &joining;
+                let detail = format!("token {}", agent.token_id);
+                audit::add(transaction, &entry(*now, *event, host_id, *address, detail))?;
+            }
             Ok(answer.map(|(agent, _)| agent))
         })
         .await
@@ -88,11 +89,10 @@ impl Registry for Sqlite {
     ) -> Result<Result<KnownAgent, Refused>, StoreError> {
         self.commit(move |transaction| {
             let answer = renew(transaction, &host_id, key, now, ends_at)?;
-            let (event, detail) = match &answer {
-                Ok(agent) => (Event::Renewed, format!("until {}", agent.ends_at)),
-                Err(refused) => (Event::Refused, refused.to_string()),
-            };
-            audit::add(transaction, &entry(now, event, &host_id, address, detail))?;
+            if let Ok(agent) = &answer {
+                let detail = format!("until {}", agent.ends_at);
+                audit::add(transaction, &entry(now, Event::Renewed, &host_id, address, detail))?;
+            }
             Ok(answer)
         })
         .await
@@ -108,28 +108,28 @@ impl Registry for Sqlite {
         .await
     }
 
-    async fn revoke_agent(
-        &self,
-        host_id: HostId,
-        by: AuditEntry,
-    ) -> Result<Option<bool>, StoreError> {
+    async fn revoke(&self, revoking: Revoking, by: AuditEntry) -> Result<Revoked, StoreError> {
         self.commit(move |transaction| {
-            let Some((agent, _)) = find_agent(transaction, &host_id)? else { return Ok(None) };
-            if agent.revoked_at.is_some() {
-                return Ok(Some(false));
+            let Revoking { subject, undo } = &revoking;
+            let revoked = match undo {
+                false => revocation::revoke(transaction, subject, by.at)?,
+                true => revocation::restore(transaction, subject)?,
+            };
+            if revoked.changed {
+                audit::add(transaction, &by)?;
             }
-            transaction
-                .prepare_cached("UPDATE agent SET revoked_at_us = ?2 WHERE host_id = ?1")?
-                .execute(params![host_id.as_str(), microseconds(by.at)])?;
-            audit::add(transaction, &by)?;
-            Ok(Some(true))
+            Ok(revoked)
         })
         .await
     }
 
+    async fn revoked(&self) -> Result<Vec<RevokedSubject>, StoreError> {
+        self.with(|connection| revocation::all(connection)).await
+    }
+
     async fn standing(&self) -> Result<Standing, StoreError> {
         self.with(|connection| {
-            // One transaction, so that both are of one moment.
+            // One transaction, so that all are of one moment.
             let transaction = connection.transaction()?;
             let mut standing = Standing::default();
             let mut agents = transaction.prepare_cached(
@@ -139,8 +139,11 @@ impl Registry for Sqlite {
                 let (host_id, agent) = row?.read()?;
                 standing.agents.insert(host_id, agent);
             }
+            let revoked = revocation::all(&transaction)?;
+            standing.revoked = revoked.into_iter().map(|revoked| revoked.subject).collect();
             let mut tokens = transaction.prepare_cached(
-                "SELECT * FROM token WHERE role != 'agent' AND revoked_at_us IS NULL",
+                "SELECT * FROM token
+                 WHERE (role != 'agent' OR host IS NOT NULL) AND revoked_at_us IS NULL",
             )?;
             for row in tokens.query_map([], TokenRow::take)? {
                 let (token, digest) = row?.read()?;
@@ -196,6 +199,7 @@ fn insert_token(
     let KnownToken {
         id,
         role,
+        host,
         created_at,
         ends_at,
         uses,
@@ -209,8 +213,8 @@ fn insert_token(
     transaction
         .prepare_cached(
             "INSERT INTO token (token_id, sha256, role, created_at_us, ends_at_us, uses, used,
-                                revoked_at_us, labels, replace_host, network, note)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                                revoked_at_us, labels, replace_host, network, note, host)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             id.as_str(),
@@ -225,22 +229,23 @@ fn insert_token(
             replace_host.as_ref().map(HostId::as_str),
             network.as_ref().map(Network::to_string),
             note,
+            host.as_ref().map(HostId::as_str),
         ])?;
     Ok(())
 }
 
-/// Lets a host join, or says why not. A host that lost the answer and asks again with the same token and key has joined already:
-/// it is answered again, and uses nothing up.
+/// Lets a host join, and says what that was, or why not. A host that lost the answer and asks again with the same token and key has
+/// joined already: it is answered again, and uses nothing up.
 fn join(
     transaction: &Transaction<'_>,
     joining: &Joining,
-) -> Result<Result<(KnownAgent, Event), Refused>, StoreError> {
+) -> Result<Result<(KnownAgent, Option<Event>), Refused>, StoreError> {
     let Joining { token, host_id, host_name, key, address, now, ends_at } = joining;
     let token = match find_token(transaction, *token)? {
         None => return Ok(Err(Refused::UnknownToken)),
         Some(token) => token,
     };
-    if let Err(refused) = may_be_used(&token, *address, *now) {
+    if let Err(refused) = may_be_used(&token, host_id, *address, *now) {
         return Ok(Err(refused));
     }
     let known = find_agent(transaction, host_id)?;
@@ -249,18 +254,24 @@ fn join(
         && known_key == key
         && agent.revoked_at.is_none()
     {
-        return Ok(Ok((issued(transaction, agent.clone(), *now, *ends_at)?, Event::Renewed)));
+        if is_same_join(agent.renewed_at, *now) {
+            return Ok(Ok((agent.clone(), None)));
+        }
+        let agent = issued(transaction, agent.clone(), *now, *ends_at)?;
+        return Ok(Ok((agent, Some(Event::Renewed))));
     }
     if token.used >= token.uses {
         return Ok(Err(Refused::UsedUp(token.uses)));
     }
-    if let Some((agent, _)) = &known
-        && token.replace_host.as_ref() != Some(host_id)
-    {
-        return Ok(Err(match agent.revoked_at {
-            Some(_) => Refused::RevokedHost(host_id.clone()),
-            None => Refused::KnownHost(host_id.clone()),
-        }));
+    if token.replace_host.is_none() {
+        match &known {
+            Some((KnownAgent { revoked_at: None, .. }, _)) => {
+                return Ok(Err(Refused::KnownHost(host_id.clone())));
+            }
+            // It may never have joined, and have been revoked for certificates of others.
+            None if !revocation::is_revoked(transaction, Role::Agent, host_id)? => {}
+            Some(_) | None => return Ok(Err(Refused::RevokedHost(host_id.clone()))),
+        }
     }
     let agent = KnownAgent {
         host_id: host_id.clone(),
@@ -277,12 +288,18 @@ fn join(
     transaction
         .prepare_cached("UPDATE token SET used = used + 1 WHERE token_id = ?1")?
         .execute([agent.token_id.as_str()])?;
-    Ok(Ok((agent, if known.is_some() { Event::Replaced } else { Event::Enrolled })))
+    let event = if known.is_some() { Event::Replaced } else { Event::Enrolled };
+    Ok(Ok((agent, Some(event))))
 }
 
-/// Whether hosts may join with this token from there, if it is not used up.
-fn may_be_used(token: &KnownToken, address: Address, now: Timestamp) -> Result<(), Refused> {
-    if token.role != Role::Agent {
+/// Whether this host may join with this token from there, if it is not used up.
+fn may_be_used(
+    token: &KnownToken,
+    host_id: &HostId,
+    address: Address,
+    now: Timestamp,
+) -> Result<(), Refused> {
+    if !token.is_to_join() {
         return Err(Refused::NotToJoin);
     }
     if token.revoked_at.is_some() {
@@ -295,8 +312,11 @@ fn may_be_used(token: &KnownToken, address: Address, now: Timestamp) -> Result<(
         Address::Ip(address) => network.contains(address),
         Address::Unix | Address::Here => false,
     };
-    match &token.network {
-        Some(network) if !is_near(network) => Err(Refused::OtherNetwork(address.to_string())),
+    if token.network.as_ref().is_some_and(|network| !is_near(network)) {
+        return Err(Refused::OtherNetwork(address.to_string()));
+    }
+    match &token.replace_host {
+        Some(only) if only != host_id => Err(Refused::OtherHost(only.clone())),
         _ => Ok(()),
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
+use crate::registry::Registry as _;
 use crate::{store::Clocks, testing};
 
 fn folder() -> (TempDir, PathBuf) {
@@ -74,11 +75,11 @@ fn stores_of_other_versions_are_refused_and_left_alone() {
     history("INSERT INTO refinery_schema_history VALUES (99, 'future', '', '')");
     for mode in [Mode::Read, Mode::Write] {
         let error = refused(&path, mode);
-        assert!(matches!(error, StoreError::Newer { found: 99, known: 4, .. }), "{error}");
+        assert!(matches!(error, StoreError::Newer { found: 99, known: 5, .. }), "{error}");
     }
     history(
         "DELETE FROM refinery_schema_history WHERE name = 'future';
-         DELETE FROM refinery_schema_history WHERE version = 4",
+         DELETE FROM refinery_schema_history WHERE version = 5",
     );
     assert!(matches!(refused(&path, Mode::Read), StoreError::Older(_)));
 }
@@ -171,6 +172,27 @@ async fn a_store_of_the_first_version_is_brought_up_to_date() {
 }
 
 #[tokio::test]
+async fn who_was_revoked_before_others_could_be_is_so_for_their_certificates() {
+    let (_folder, path) = folder();
+    let mut old = Connection::open(&path).unwrap();
+    let before = refinery::Target::Version(4);
+    migrations::migrations::runner().set_target(before).run(&mut old).unwrap();
+    old.execute_batch(
+        "INSERT INTO token VALUES ('0123456789ab', zeroblob(32), 'agent', 0, 1, 2, 2, NULL, '{}', NULL, NULL, '');
+         INSERT INTO agent VALUES ('a', 'a', zeroblob(32), 0, '', '0123456789ab', 0, 1, NULL, '{}');
+         INSERT INTO agent VALUES ('b', 'b', zeroblob(32), 0, '', '0123456789ab', 0, 1, 7, '{}');",
+    )
+    .unwrap();
+    drop(old);
+    let store = Sqlite::open(path, Mode::Write).unwrap();
+    let revoked = store.standing().await.unwrap().revoked;
+    let expected = "fleetmark://agent/b".parse().unwrap();
+    assert_eq!(revoked.into_iter().collect::<Vec<_>>(), [expected]);
+    let token = &store.tokens().await.unwrap()[0];
+    assert!(token.is_to_join(), "what was made before is to join with: {token:?}");
+}
+
+#[tokio::test]
 async fn a_full_disk_loses_nothing_and_is_survived() {
     let (_folder, path) = folder();
     let store = Sqlite::open(path.clone(), Mode::Write).unwrap();
@@ -222,14 +244,13 @@ async fn a_store_that_another_holds_is_busy() {
 
 #[tokio::test]
 async fn damaged_rows_of_the_registry_are_named_and_let_nobody_in() {
-    use crate::registry::Registry as _;
-
     let (_folder, path) = folder();
     let store = Sqlite::open(path.clone(), Mode::Write).unwrap();
     let damage = |sql: &str| Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     damage(
         "INSERT INTO token VALUES ('0123456789ab', randomblob(32), 'reader', 0, 0, 0, 0, NULL, '{}',
-                                   NULL, '10.2/16', '');
+                                   NULL, '10.2/16', '', NULL);
+         INSERT INTO revoked_subject VALUES ('reader', 'a b', 0);
          INSERT INTO agent VALUES ('a b', '', randomblob(32), 0, '', '0123456789ab', 0, 0, NULL, '{}');
          INSERT INTO audit VALUES (7, 0, 'exploded', '', '', '')",
     );
@@ -242,6 +263,10 @@ async fn damaged_rows_of_the_registry_are_named_and_let_nobody_in() {
     says(store.audit(None).await.unwrap_err(), "table audit, column event, row 7");
     says(store.standing().await.unwrap_err(), "table agent, column host_id, row a b");
     damage("DELETE FROM agent");
+    let subject = "table revoked_subject, column name, row reader a b";
+    says(store.standing().await.unwrap_err(), subject);
+    says(store.revoked().await.unwrap_err(), subject);
+    damage("DELETE FROM revoked_subject");
     says(store.standing().await.unwrap_err(), network);
 }
 
@@ -249,7 +274,7 @@ async fn damaged_rows_of_the_registry_are_named_and_let_nobody_in() {
 async fn a_flood_of_refusals_pushes_out_its_own_oldest_alone() {
     use fleetmark_proto::limits;
 
-    use crate::registry::{AuditEntry, Event, Registry as _};
+    use crate::registry::{AuditEntry, Event};
 
     let (_folder, path) = folder();
     let store = Sqlite::open(path, Mode::Write).unwrap();

@@ -6,14 +6,16 @@ use clap::ValueEnum as _;
 use fleetmark_proto::{
     id::{Digest, HostId},
     invalid::Invalid,
-    role::Role,
+    role::{Role, Subject},
 };
 use jiff::Timestamp;
 use rusqlite::Row;
 use serde_json::Value;
 
 use super::StoreError;
-use crate::registry::{AgentStanding, AuditEntry, BearerStanding, KnownAgent, KnownToken};
+use crate::registry::{
+    AgentStanding, AuditEntry, BearerStanding, KnownAgent, KnownToken, RevokedSubject,
+};
 
 /// Labels as they are kept.
 pub(super) fn json(labels: &BTreeMap<String, String>) -> String {
@@ -21,8 +23,8 @@ pub(super) fn json(labels: &BTreeMap<String, String>) -> String {
 }
 
 pub(super) fn bearer_standing(token: KnownToken) -> BearerStanding {
-    let KnownToken { id, role, ends_at, network, .. } = token;
-    BearerStanding { id, role, ends_at, network }
+    let KnownToken { id, role, host, ends_at, network, .. } = token;
+    BearerStanding { id, role, host, ends_at, network }
 }
 
 /// A row of `token`.
@@ -40,6 +42,7 @@ pub(super) struct TokenRow {
     replace_host: Option<String>,
     network: Option<String>,
     note: String,
+    host: Option<String>,
 }
 
 impl TokenRow {
@@ -57,6 +60,7 @@ impl TokenRow {
             replace_host: row.get("replace_host")?,
             network: row.get("network")?,
             note: row.get("note")?,
+            host: row.get("host")?,
         })
     }
 
@@ -66,6 +70,7 @@ impl TokenRow {
         let token = KnownToken {
             id: place.parse("token_id", &self.token_id)?,
             role: place.checked("role", Role::from_str(&self.role, false))?,
+            host: place.optional("host", self.host.as_deref())?,
             created_at: place.time("created_at_us", self.created_at_us)?,
             ends_at: place.time("ends_at_us", self.ends_at_us)?,
             uses: self.uses,
@@ -151,6 +156,33 @@ impl StandingRow {
         let place = Place { table: "agent", row: &host_id };
         let key = place.checked("key_sha256", Digest::from_bytes(&key_sha256))?;
         Ok((place.parse("host_id", &host_id)?, AgentStanding { key, is_revoked }))
+    }
+}
+
+/// A row of `revoked_subject`.
+#[derive(Debug)]
+pub(super) struct RevokedRow {
+    role: String,
+    name: String,
+    revoked_at_us: i64,
+}
+
+impl RevokedRow {
+    pub(super) fn take(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            role: row.get("role")?,
+            name: row.get("name")?,
+            revoked_at_us: row.get("revoked_at_us")?,
+        })
+    }
+
+    pub(super) fn read(self) -> Result<RevokedSubject, StoreError> {
+        let Self { role, name, revoked_at_us } = self;
+        let row = format!("{role} {name}");
+        let place = Place { table: "revoked_subject", row: &row };
+        let role = place.checked("role", Role::from_str(&role, false))?;
+        let subject = Subject { role, name: place.parse("name", &name)? };
+        Ok(RevokedSubject { subject, revoked_at: place.time("revoked_at_us", revoked_at_us)? })
     }
 }
 
