@@ -53,10 +53,7 @@ fn advice_is_for_people_documents_and_spreadsheets() {
     assert!(rows.clone().all(|row| row.chars().count() <= 80), "{table}");
     assert_eq!(rows.count(), 4 + 15, "{table}");
     let unmeasured = simulated.asks(&["advise", "--label", "role=ci"]).stdout;
-    assert!(
-        unmeasured.contains("left out  ci-00: suspect or partial runs only\n"),
-        "{unmeasured}"
-    );
+    assert!(unmeasured.contains("left out  ci-00: suspect or partial runs only\n"), "{unmeasured}");
     let command = "measure it with `fleetmark-agent run --preset grain --neighbours`";
     assert!(unmeasured.contains(command), "{unmeasured}");
     let markdown = simulated.asks(&["advise", "--scenario", "waiting", "-f", "markdown"]).stdout;

@@ -103,6 +103,7 @@ fn advice_of(advice: &ProfileAdvice) -> Markup {
 /// A table of a pass, with what follows from it where no advice says it already.
 fn numbers_of(section: &Section, advised: bool) -> Markup {
     let is_advised = matches!(section.pass, Some(Pass::Grain | Pass::Neighbours));
+    let said = advised && is_advised;
     let summary = match section.pass {
         // Their pictures say what they are of.
         Some(pass) if is_advised => format!("Numbers of {pass}"),
@@ -110,7 +111,7 @@ fn numbers_of(section: &Section, advised: bool) -> Markup {
     };
     html! {
         (page::folded(&summary, &section.grid))
-        @if !section.lines.is_empty() && !(advised && is_advised) {
+        @if !said && !section.lines.is_empty() {
             ul { @for line in &section.lines { li { (line) } } }
         }
     }
