@@ -23,7 +23,7 @@ use fleetmark_proto::{
     plan::{Scenario, Spawner},
     shell::{
         about::AboutCommand,
-        output::OutputArgs,
+        output::{OutputArgs, PageFormat},
         value::{self, Since},
     },
 };
@@ -64,6 +64,12 @@ pub enum Command {
     /// where the evidence suffices for that, and what it would take is said where it does not. Machines with other numbers of
     /// workers compare by what follows from their cells: the cost of a unit, and what each core does.
     Compare(CompareArgs),
+    /// Say per hardware profile which spawner fits which kind of work, and where the evidence does not suffice
+    ///
+    /// Kinds of work are many short tasks, waiting, CPU-bound work, and CPU-bound work beside tasks that must answer in time. The
+    /// latter two need what `fleetmark-agent run --preset grain --neighbours` measures: wall time alone hides what CPU-bound work
+    /// does to others.
+    Advise(AdviseArgs),
     /// List the hardware profiles that are known
     Profiles(ProfilesArgs),
     /// List the hosts that are known, or forget one
@@ -255,6 +261,20 @@ pub struct ReportArgs {
     /// Compare the other spawners with this one
     #[arg(long, value_enum, default_value_t = Spawner::Thread, value_name = "SPAWNER")]
     pub against: Spawner,
+    /// Form and place of the result.
+    #[command(flatten)]
+    pub output: OutputArgs<PageFormat>,
+}
+
+/// Flags of `advise`.
+#[derive(Args, Clone, Debug)]
+pub struct AdviseArgs {
+    /// Where to read.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Which runs and cells.
+    #[command(flatten)]
+    pub select: SelectArgs,
     /// Form and place of the result.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -86,6 +86,7 @@ async fn obey(cli: Cli) -> Result<Exit, Stopped> {
         Command::Serve(arguments) => serving::serve(arguments, &cli.global).await,
         Command::Report(arguments) => reading::report(arguments).await,
         Command::Compare(arguments) => reading::compare(arguments).await,
+        Command::Advise(arguments) => reading::advise(arguments).await,
         Command::Profiles(ProfilesArgs { command: Some(ProfilesCommand::Diff(diff)), .. }) => {
             reading::profiles_diff(&diff).await
         }

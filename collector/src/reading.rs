@@ -3,14 +3,14 @@
 use fleetmark_agent::command::Stopped;
 use fleetmark_proto::shell::{
     Exit,
-    output::{Format, OutputArgs, tell},
+    output::{Format, Forms, OutputArgs, PageFormat, tell},
 };
 use jiff::Timestamp;
 
 use crate::{
     args::{
-        CompareArgs, DiffArgs, ExportArgs, HistoryArgs, HostArgs, ListArgs, OutliersArgs,
-        ReportArgs, SourceArgs,
+        AdviseArgs, CompareArgs, DiffArgs, ExportArgs, HistoryArgs, HostArgs, ListArgs,
+        OutliersArgs, ReportArgs, SourceArgs,
     },
     render::{self, RenderError},
     source::Source,
@@ -25,9 +25,31 @@ pub(crate) async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
     let filter = select.filter(now);
     let source = source(&from).await?;
     let runs = matching(&source, &filter).await?;
-    let view = view::medians(&runs, &filter, &Question { by, against }, now);
-    let text = render::medians(&view, output.format)?;
+    let question = Question { by, against };
+    let view = view::medians(&runs, &filter, &question, now);
+    let text = match output.format {
+        PageFormat::Plain(format) => render::medians(&view, format)?,
+        PageFormat::Html => {
+            let spreads = view::spreads(&runs, &filter, &question);
+            render::report(&view, &spreads, &view::advise(&runs, &filter, now))
+        }
+    };
     if view.profiles.is_empty() {
+        return nothing_matches(&source, &filter, &output, &text).await;
+    }
+    output.write(&text)?;
+    Ok(Exit::Success)
+}
+
+pub(crate) async fn advise(arguments: AdviseArgs) -> Result<Exit, Stopped> {
+    let AdviseArgs { source: from, select, output } = arguments;
+    let now = Timestamp::now();
+    let filter = select.filter(now);
+    let source = source(&from).await?;
+    let runs = matching(&source, &filter).await?;
+    let advice = view::advise(&runs, &filter, now);
+    let text = render::advice(&advice, output.format)?;
+    if advice.profiles.is_empty() {
         return nothing_matches(&source, &filter, &output, &text).await;
     }
     output.write(&text)?;
@@ -120,10 +142,10 @@ async fn matching(source: &Source, filter: &Filter) -> Result<Vec<StoredRun>, St
 }
 
 /// Says that nothing matches, and what would.
-async fn nothing_matches(
+async fn nothing_matches<F: Forms>(
     source: &Source,
     filter: &Filter,
-    output: &OutputArgs,
+    output: &OutputArgs<F>,
     text: &str,
 ) -> Result<Exit, Stopped> {
     let all = whole(source.runs(None).await?);
@@ -131,7 +153,7 @@ async fn nothing_matches(
         Err(unknown) => unknown.to_string(),
         Ok(()) => view::what_would_match(&all, filter),
     });
-    if !matches!(output.format, Format::Table | Format::Markdown) {
+    if !output.format.is_for_people() {
         output.write(text)?;
     }
     Ok(Exit::NoMatch)
@@ -206,7 +228,7 @@ pub(crate) fn whole(mut runs: Vec<StoredRun>) -> Vec<StoredRun> {
 
 /// Writes what was asked for. A table of nothing says so instead.
 pub(crate) fn finish(output: &OutputArgs, text: &str, nothing: bool) -> Result<Exit, Stopped> {
-    if !nothing || !matches!(output.format, Format::Table | Format::Markdown) {
+    if !nothing || !output.format.is_for_people() {
         output.write(text)?;
     }
     if nothing {

@@ -1,10 +1,12 @@
-//! How views look: as tables, JSON, CSV and Markdown. No I/O; text comes out.
+//! How views look: as tables, JSON, CSV, Markdown and pages. No I/O; text comes out.
 
+mod advise;
 mod compare;
 mod csv;
 mod export;
 mod history;
 mod host;
+mod html;
 mod known;
 mod outliers;
 mod table;
@@ -25,7 +27,7 @@ use fleetmark_proto::{
 };
 use serde::Serialize;
 
-use crate::view::{Comparison, HostRow, ProfileDiff, ProfileRow, Pruning, View};
+use crate::view::{Advice, Comparison, HostRow, ProfileDiff, ProfileRow, Pruning, Spread, View};
 
 /// A view could not be written in the form that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,12 @@ pub fn medians(view: &View, format: Format) -> Result<String, RenderError> {
     }
 }
 
+/// Medians per profile as one page for a browser, with where each host stands and what is advised.
+#[must_use]
+pub fn report(view: &View, spreads: &[Spread], advice: &Advice) -> String {
+    html::report(view, spreads, advice)
+}
+
 /// Sides compared with the first.
 ///
 /// # Errors
@@ -63,6 +71,20 @@ pub fn comparison(comparison: &Comparison, format: Format) -> Result<String, Ren
         Format::Csv => Ok(compare::csv(comparison)),
         Format::Table => Ok(compare::table(comparison, table::Look::Text)),
         Format::Markdown => Ok(compare::table(comparison, table::Look::Markdown)),
+    }
+}
+
+/// Which spawner for which kind of work.
+///
+/// # Errors
+///
+/// If the form refuses a value.
+pub fn advice(advice: &Advice, format: Format) -> Result<String, RenderError> {
+    match format {
+        Format::Json => json(advice),
+        Format::Csv => Ok(advise::lines(advice)),
+        Format::Table => Ok(advise::people(advice, table::Look::Text)),
+        Format::Markdown => Ok(advise::people(advice, table::Look::Markdown)),
     }
 }
 

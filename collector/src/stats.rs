@@ -10,7 +10,7 @@ mod shift;
 mod sides;
 
 pub use collision::collided;
-pub use compare::{Compared, compare};
+pub use compare::{Compared, compare, compare_two};
 pub use derived::Measure;
 pub use outlier::{
     Deviation, HOSTS, OFF, Outliers, SCORE, Slow, SlowCell, Spread, Timed, outliers,
@@ -22,7 +22,7 @@ pub use sides::{
     sides,
 };
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleetmark_proto::{
     id::HostId,
@@ -33,6 +33,7 @@ use fleetmark_proto::{
     unit::Nanos,
     verdict::Basis,
 };
+use jiff::Timestamp;
 
 /// What may enter one median: results of different workloads, numbers of units or builds never do.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -170,6 +171,25 @@ impl<'a> Group<'a> {
     pub fn worst(&self, spawner: Spawner) -> Option<Nanos> {
         let cells = self.newest.get(&spawner)?.values();
         cells.flat_map(|(_, cell)| &cell.samples_ns).max().copied()
+    }
+
+    /// Each host's value, with the run that it is from.
+    pub fn values(&self, spawner: Spawner) -> impl Iterator<Item = (&'a Report, Nanos)> {
+        let cells = self.newest.get(&spawner).into_iter().flat_map(BTreeMap::values);
+        cells.filter_map(|(report, cell)| Some((*report, cell.median()?)))
+    }
+
+    /// The hosts of which a run counts, whichever the spawner.
+    #[must_use]
+    pub fn hosts(&self) -> BTreeSet<&'a HostId> {
+        self.newest.values().flat_map(BTreeMap::keys).copied().collect()
+    }
+
+    /// When the newest run that counts ended.
+    #[must_use]
+    pub fn newest(&self) -> Option<Timestamp> {
+        let runs = self.newest.values().flat_map(BTreeMap::values);
+        runs.map(|(report, _)| report.ended_at).max()
     }
 
     /// The newest run of each host in which both spawners have a median, with the two cells.

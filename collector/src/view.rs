@@ -1,5 +1,6 @@
 //! What a report of the collector says, before anybody decides how it looks. No I/O.
 
+mod advise;
 mod compare;
 mod diff;
 mod export;
@@ -15,8 +16,13 @@ mod medians;
 mod names;
 mod outliers;
 mod pruning;
+mod scaling;
 mod side;
+mod spread;
 
+pub use advise::{
+    Advice, Fit, GoodFromView, Missing, ProfileAdvice, SpawnerAdvice, Work, WorkAdvice, advise,
+};
 pub use compare::{
     AgainstBase, BuildView, Compared, Comparison, Differs, NotComparable, SideView, compare,
     earliest, only_earlier,
@@ -39,7 +45,9 @@ pub use outliers::{
     Looked, LookedState, OutliersView, SlowCellView, SlowHost, SlowState, outliers,
 };
 pub use pruning::Pruning;
+pub use scaling::Scaling;
 pub use side::Side;
+pub use spread::{CellSpread, HostValue, Spread, spreads};
 
 use std::collections::BTreeMap;
 

@@ -18,7 +18,7 @@ pub struct Grain {
 }
 
 /// From which length on a spawner is as good as the best.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum GoodFrom {
     /// At every length that was measured.
     Always,
@@ -26,6 +26,13 @@ pub enum GoodFrom {
     Rounds(u64),
     /// At no length, or not at the longest.
     Never,
+}
+
+/// How long a unit of so many rounds of the kernel is by itself, where a million of them take this long.
+#[must_use]
+pub fn length(kernel_rounds: u64, kernel_time: Nanos) -> Nanos {
+    let time = u128::from(kernel_time.0) * u128::from(kernel_rounds) / 1_000_000;
+    Nanos(u64::try_from(time).unwrap_or(u64::MAX))
 }
 
 impl Grain {

@@ -12,6 +12,7 @@ pub mod host;
 pub mod id;
 pub mod invalid;
 pub mod limits;
+pub mod neighbours;
 pub mod plan;
 pub mod profile;
 pub mod report;

@@ -48,10 +48,10 @@ fn people(
             text.push_str(&grid_form(&grid(report, first, &cells, &verdicts)));
         }
     }
-    for Section { grid, lines } in sections(report) {
+    for section in sections(report) {
         text.push('\n');
-        text.push_str(&grid_form(&grid));
-        text.push_str(&lines_form(&lines));
+        text.push_str(&grid_form(&section.grid));
+        text.push_str(&lines_form(&section.below()));
     }
     let caveats = caveats(report);
     if !caveats.is_empty() {

@@ -27,14 +27,11 @@ pub(super) enum Look {
 
 impl Look {
     fn heading(self, profile: &ProfileView) -> String {
-        let ProfileView { name, id, by, .. } = profile;
-        let is_profile = matches!(by[..], [FacetValue { facet: Facet::Profile, .. }, ..]);
-        let id =
-            id.as_ref().filter(|_| is_profile).map_or_else(String::new, |id| format!(" ({id})"));
+        let name = name(profile);
         match self {
-            Self::Text if is_profile => format!("profile {name}{id}\n"),
-            Self::Text => format!("{name}{id}\n"),
-            Self::Markdown => format!("## {name}{id}\n\n"),
+            Self::Text if is_profile(profile) => format!("profile {name}\n"),
+            Self::Text => format!("{name}\n"),
+            Self::Markdown => format!("## {name}\n\n"),
         }
     }
 
@@ -60,6 +57,19 @@ impl Look {
     }
 }
 
+fn is_profile(profile: &ProfileView) -> bool {
+    matches!(profile.by[..], [FacetValue { facet: Facet::Profile, .. }, ..])
+}
+
+/// What a group is called, with the id if it is a profile.
+pub(super) fn name(profile: &ProfileView) -> String {
+    let ProfileView { name, id, .. } = profile;
+    match id.as_ref().filter(|_| is_profile(profile)) {
+        Some(id) => format!("{name} ({id})"),
+        None => name.clone(),
+    }
+}
+
 pub(super) fn medians(view: &View, look: Look) -> String {
     let against = view.against.against();
     let profiles: Vec<String> =
@@ -70,21 +80,33 @@ pub(super) fn medians(view: &View, look: Look) -> String {
 fn one_profile(profile: &ProfileView, against: &'static str, look: Look) -> String {
     let mut text = look.heading(profile);
     text.push_str(&look.facts(&facts(profile)));
-    for cells in profile.cells.chunk_by(same_group) {
-        if let Some(first) = cells.first() {
-            text.push('\n');
-            text.push_str(&look.grid(&grid(first, cells, profile, against)));
-        }
+    for grid in cells(profile, against) {
+        text.push('\n');
+        text.push_str(&look.grid(&grid));
     }
-    for build in profile.series.chunk_by(|a, b| a.cell.build == b.cell.build) {
-        let entries: Vec<Entry> = build.iter().map(entry).collect();
-        for Section { grid, lines } in passes::sections(&entries, profile.kernel_time_ns) {
-            text.push('\n');
-            text.push_str(&look.grid(&grid));
-            text.push_str(&look.lines(&lines));
-        }
+    for section in passes_of(profile) {
+        text.push('\n');
+        text.push_str(&look.grid(&section.grid));
+        text.push_str(&look.lines(&section.below()));
     }
     text
+}
+
+/// The cells that may be compared with each other, a table each.
+pub(super) fn cells(profile: &ProfileView, against: &'static str) -> Vec<Grid> {
+    let groups = profile.cells.chunk_by(same_group);
+    groups.filter_map(|cells| Some(grid(cells.first()?, cells, profile, against))).collect()
+}
+
+/// What the passes measured, build by build.
+pub(super) fn passes_of(profile: &ProfileView) -> Vec<Section> {
+    let builds = profile.series.chunk_by(|a, b| a.cell.build == b.cell.build);
+    builds
+        .flat_map(|build| {
+            let entries: Vec<Entry> = build.iter().map(entry).collect();
+            passes::sections(&entries, profile.kernel_time_ns)
+        })
+        .collect()
 }
 
 fn entry(series: &SeriesView) -> Entry {
@@ -101,11 +123,13 @@ fn entry(series: &SeriesView) -> Entry {
     }
 }
 
-fn same_group(a: &CellView, b: &CellView) -> bool {
+/// Whether two cells may be compared.
+pub(super) fn same_group(a: &CellView, b: &CellView) -> bool {
     (a.scenario, a.workload, a.units, &a.build) == (b.scenario, b.workload, b.units, &b.build)
 }
 
-fn facts(profile: &ProfileView) -> Vec<(&'static str, String)> {
+/// What a profile's runs are, and what of them was left out.
+pub(super) fn facts(profile: &ProfileView) -> Vec<(&'static str, String)> {
     let mut runs = grouped(profile.runs);
     if profile.suspect_runs > 0 {
         runs.push_str(&format!(", {} of them suspect", grouped(profile.suspect_runs)));
@@ -209,21 +233,25 @@ fn grid(
 }
 
 /// What was asked, and what came of it where that differs by profile; and of its build what parts it from others here.
-fn title(first: &CellView, profile: &ProfileView) -> String {
-    let CellView { scenario, workload, units, build, .. } = first;
+pub(super) fn title(first: &CellView, profile: &ProfileView) -> String {
+    let CellView { scenario, workload, units, .. } = first;
     let units = match workload.amount {
         Amount::UnitsPerWorker(_) if profile.profiles > 1 => {
             format!(" ({} units)", grouped(*units))
         }
         _ => String::new(),
     };
+    format!("{scenario}: {workload}{units}{}", build_here(&first.build, profile))
+}
+
+/// What parts a build from the others of its profile.
+pub(super) fn build_here(build: &str, profile: &ProfileView) -> String {
     let builds = builds(profile);
     let parts: Vec<&str> = build
         .split(" · ")
         .filter(|part| !builds.iter().all(|other| other.split(" · ").any(|it| it == *part)))
         .collect();
-    let parts = if parts.is_empty() { String::new() } else { format!(", {}", parts.join(" · ")) };
-    format!("{scenario}: {workload}{units}{parts}")
+    if parts.is_empty() { String::new() } else { format!(", {}", parts.join(" · ")) }
 }
 
 /// The builds of a profile's cells and series, each once.

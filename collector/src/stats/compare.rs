@@ -1,7 +1,7 @@
 //! One spawner compared with another over the hosts of a profile.
 
 use fleetmark_proto::{
-    plan::Spawner,
+    plan::{Scenario, Spawner},
     report::Cell,
     samples,
     verdict::{self, Basis, Judgement, Outcome, RatioInterval, Verdict},
@@ -33,20 +33,41 @@ pub fn compare<'a>(groups: &'a [(GroupKey, Group<'_>)], against: Spawner) -> Vec
     pairs
         .iter()
         .filter_map(|(key, spawner, hosts)| {
-            let (judged, basis) = judge(hosts, pairs.len())?;
-            let verdict = Verdict {
-                scenario: key.scenario,
-                spawner: *spawner,
-                against,
-                ratio: judged.ratio,
-                interval: judged.interval,
-                basis,
-                verdict: judged.outcome,
-                needed: judged.needed,
-            };
+            let verdict = verdict(key.scenario, (*spawner, against), hosts, pairs.len())?;
             Some(Compared { group: key, verdict })
         })
         .collect()
+}
+
+/// Compares two spawners of one group, whatever it is of, as one of `comparisons` that are made together. `None` if no host has both.
+#[must_use]
+pub fn compare_two(
+    (key, group): &(GroupKey, Group<'_>),
+    spawner: Spawner,
+    against: Spawner,
+    comparisons: usize,
+) -> Option<Verdict> {
+    let hosts = group.pairs(spawner, against);
+    verdict(key.scenario, (spawner, against), &hosts, comparisons)
+}
+
+fn verdict(
+    scenario: Scenario,
+    (spawner, against): (Spawner, Spawner),
+    hosts: &[(&Cell, &Cell)],
+    comparisons: usize,
+) -> Option<Verdict> {
+    let (judged, basis) = judge(hosts, comparisons)?;
+    Some(Verdict {
+        scenario,
+        spawner,
+        against,
+        ratio: judged.ratio,
+        interval: judged.interval,
+        basis,
+        verdict: judged.outcome,
+        needed: judged.needed,
+    })
 }
 
 /// Judges the ratios of the hosts' values; where these are too few, what all hosts' own rounds agree on.

@@ -228,13 +228,14 @@ pub(super) fn name(by: &[Facet], newest: &StoredRun) -> String {
 }
 
 /// How long a million rounds of the kernel take on one core.
-fn kernel_time(runs: &[&StoredRun]) -> Option<Nanos> {
+pub(super) fn kernel_time(runs: &[&StoredRun]) -> Option<Nanos> {
     let whole = runs.iter().filter(|run| run.report.partial.is_none());
     let times: Vec<Nanos> =
         whole.filter_map(|run| run.report.evidence.kernel_time(1_000_000)).collect();
     samples::median(&times)
 }
 
+/// The cells and series of these runs, which come oldest first, each with what may enter one median with it.
 pub(super) fn groups<'a>(
     runs: &[&'a StoredRun],
     filter: &Filter,

@@ -21,12 +21,13 @@ pub(crate) const AGENT: [&str; 14] = [
 ];
 
 /// The collector's.
-pub(crate) const COLLECTOR: [&str; 29] = [
+pub(crate) const COLLECTOR: [&str; 30] = [
     "",
     "local",
     "init",
     "serve",
     "report",
+    "advise",
     "compare",
     "profiles",
     "profiles diff",

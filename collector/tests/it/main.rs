@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops where it fails")]
 
 mod about;
+mod advise;
 mod command_line;
 mod compare;
 mod crowd;
@@ -30,6 +31,7 @@ mod open_files;
 mod operators;
 mod outliers;
 mod overlap;
+mod pages;
 mod passes;
 mod profiles;
 mod quotas;

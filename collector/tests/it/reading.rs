@@ -27,6 +27,8 @@ fn commands_say_the_same_over_the_wire() {
         ("report --since 1960-01-01T00:00:00Z --profile none", vec!["table"]),
         ("compare host=host-a host=host-b --include-suspect", vec!["table", "csv", "markdown"]),
         ("compare host=host-a host=none --include-suspect", vec!["table"]),
+        ("advise --include-suspect", vec!["table", "csv", "markdown"]),
+        ("advise --since 2030-01-01T00:00:00Z", vec!["table"]),
         ("profiles", vec!["table", "json"]),
         (&format!("profiles diff {profile} {profile}"), vec!["table", "json"]),
         ("profiles diff none none", vec!["table"]),

@@ -33,6 +33,8 @@ fn shell(line: &str, folder: &Path, port: u16) -> Command {
     let token = folder.join("token").display().to_string();
     let line = line.replace("--output token", &format!("--output {token}"));
     let line = line.replace("--token-file token", &format!("--token-file {token}"));
+    let page = folder.join("report.html").display().to_string();
+    let line = line.replace("--output report.html", &format!("--output {page}"));
     let made_up = folder.join("made-up.db").display().to_string();
     let line = line.replace("sqlite:made-up.db", &format!("sqlite:{made_up}"));
     let mut shell = command("sh".as_ref());

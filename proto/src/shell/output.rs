@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::PossibleValue};
 
 use crate::token;
 
@@ -25,12 +25,69 @@ pub enum Format {
     Markdown,
 }
 
+/// The form of a result that can be a page, too.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PageFormat {
+    /// As other results.
+    Plain(Format),
+    /// For a browser: one file with its pictures.
+    Html,
+}
+
+/// The forms that a command's result may have.
+pub trait Forms: ValueEnum + Default + Copy + Send + Sync + 'static {
+    /// Whether people read it. They are told in words of what is not there; programs want it empty.
+    fn is_for_people(self) -> bool;
+}
+
+impl Forms for Format {
+    fn is_for_people(self) -> bool {
+        matches!(self, Self::Table | Self::Markdown)
+    }
+}
+
+impl Forms for PageFormat {
+    fn is_for_people(self) -> bool {
+        match self {
+            Self::Plain(format) => format.is_for_people(),
+            Self::Html => true,
+        }
+    }
+}
+
+impl Default for PageFormat {
+    fn default() -> Self {
+        Self::Plain(Format::default())
+    }
+}
+
+impl ValueEnum for PageFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            Self::Plain(Format::Table),
+            Self::Plain(Format::Json),
+            Self::Plain(Format::Csv),
+            Self::Plain(Format::Markdown),
+            Self::Html,
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Self::Plain(format) => format.to_possible_value(),
+            Self::Html => {
+                Some(PossibleValue::new("html").help("For a browser: one file with its pictures"))
+            }
+        }
+    }
+}
+
 /// The flags that every command with a result has.
 #[derive(Args, Clone, Debug)]
-pub struct OutputArgs {
+pub struct OutputArgs<F: Forms = Format> {
     /// Form of the result
     #[arg(short, long, value_enum, default_value_t)]
-    pub format: Format,
+    pub format: F,
     /// Write the result to FILE instead of standard output
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -44,7 +101,7 @@ pub struct WriteError {
     source: io::Error,
 }
 
-impl OutputArgs {
+impl<F: Forms> OutputArgs<F> {
     /// Writes a result. A reader that has gone away is no error.
     ///
     /// # Errors

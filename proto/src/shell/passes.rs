@@ -4,6 +4,7 @@ mod grain;
 
 use super::grid::{Align, Grid};
 use crate::{
+    neighbours::bearable,
     plan::{CellKey, Scenario, Spawner, Workload},
     samples::Interval,
     series::{Metric, Pass, SeriesKey, Variant},
@@ -34,10 +35,23 @@ pub struct Entry {
 /// A table with what follows from it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Section {
+    /// Of which pass; `None` of what failed in any.
+    pub pass: Option<Pass>,
     /// The table.
     pub grid: Grid,
-    /// Sentences and charts below it, a line each.
+    /// The same as a chart for a terminal, if there is one.
+    pub chart: Vec<String>,
+    /// Sentences that follow, a line each.
     pub lines: Vec<String>,
+}
+
+impl Section {
+    /// All that stands below the table on a terminal.
+    #[must_use]
+    pub fn below(&self) -> Vec<String> {
+        let apart = (!self.chart.is_empty()).then(String::new);
+        self.chart.iter().cloned().chain(apart).chain(self.lines.iter().cloned()).collect()
+    }
 }
 
 /// The passes as tables. `kernel_time` is how long a million rounds of the kernel take on one core, where it is known.
@@ -83,6 +97,7 @@ fn article(entries: &[&Entry]) -> Option<Section> {
         ]
     };
     (!entries.is_empty()).then(|| Section {
+            pass: Some(Pass::Article),
         grid: Grid {
             title: "article: its crate on this hardware, beside its published medians".to_owned(),
             columns: vec![
@@ -94,6 +109,7 @@ fn article(entries: &[&Entry]) -> Option<Section> {
             ],
             rows: entries.iter().map(row).collect(),
         },
+        chart: vec![],
         lines: vec![
             "Published: Apple M4 Pro, 8 performance and 4 efficiency cores, Rust 1.93.1, Tokio 1.50.0."
                 .to_owned(),
@@ -131,6 +147,7 @@ fn neighbours(entries: &[&Entry]) -> Vec<Section> {
             vec![spawner.to_string(), shown(*median), shown(*p99), shown(*worst)]
         };
         Section {
+            pass: Some(Pass::Neighbours),
             grid: Grid {
                 title: format!(
                     "neighbours: a task that ticks every millisecond beside cpu-bound: {workload}"
@@ -143,6 +160,7 @@ fn neighbours(entries: &[&Entry]) -> Vec<Section> {
                 ],
                 rows: held.iter().map(row).collect(),
             },
+            chart: vec![],
             lines: politeness(&held).into_iter().collect(),
         }
     };
@@ -153,8 +171,7 @@ fn neighbours(entries: &[&Entry]) -> Vec<Section> {
 fn politeness(held: &[Held]) -> Option<String> {
     let late = held.iter().filter_map(|held| Some((held.p99?, held.spawner)));
     let ((least, kindest), (most, rudest)) = late.clone().min().zip(late.max())?;
-    // Tokio's timer goes in whole milliseconds: within two of them nobody is held up.
-    if most.0 < least.0.saturating_mul(2).max(2_000_000) {
+    if most < bearable(least) {
         return Some(format!(
             "No spawner holds its neighbours up much more than another: {least} to {most}."
         ));
@@ -210,6 +227,7 @@ fn variants((scenario, workload): (Scenario, Workload), entries: &[&Entry]) -> S
     let mut these: Vec<&Entry> = elapsed().copied().collect();
     these.sort_by_key(|entry| (entry.cell.spawner, entry.key.variant));
     Section {
+        pass: Some(Pass::Diagnose),
         grid: Grid {
             title: format!("diagnose: {scenario}: {workload}"),
             columns: vec![
@@ -221,6 +239,7 @@ fn variants((scenario, workload): (Scenario, Workload), entries: &[&Entry]) -> S
             ],
             rows: these.iter().map(row).collect(),
         },
+        chart: vec![],
         lines: vec![],
     }
 }
@@ -240,6 +259,7 @@ fn parts((scenario, workload): (Scenario, Workload), entries: &[&Entry]) -> Sect
         })
     });
     Section {
+        pass: Some(Pass::Diagnose),
         grid: Grid {
             title: format!("diagnose: parts of {scenario}: {workload}"),
             columns: vec![
@@ -250,6 +270,7 @@ fn parts((scenario, workload): (Scenario, Workload), entries: &[&Entry]) -> Sect
             ],
             rows: rows.collect(),
         },
+        chart: vec![],
         lines: vec![],
     }
 }
@@ -267,6 +288,7 @@ fn overshoot(entries: &[&Entry]) -> Option<Section> {
     let these = entries.iter().filter(|entry| entry.key.metric == Metric::Overshoot);
     let rows: Vec<_> = these.collect::<Vec<_>>().iter().map(row).collect();
     (!rows.is_empty()).then(|| Section {
+        pass: Some(Pass::Diagnose),
         grid: Grid {
             title: "diagnose: how much longer than asked a single sleep takes".to_owned(),
             columns: vec![
@@ -277,6 +299,7 @@ fn overshoot(entries: &[&Entry]) -> Option<Section> {
             ],
             rows,
         },
+        chart: vec![],
         lines: vec![],
     })
 }
@@ -294,6 +317,7 @@ fn failures(entries: &[Entry]) -> Option<Section> {
     let mut rows: Vec<_> = entries.iter().filter_map(row).collect();
     rows.dedup();
     (!rows.is_empty()).then(|| Section {
+        pass: None,
         grid: Grid {
             title: "failed".to_owned(),
             columns: vec![
@@ -304,6 +328,7 @@ fn failures(entries: &[Entry]) -> Option<Section> {
             ],
             rows,
         },
+        chart: vec![],
         lines: vec![],
     })
 }
@@ -358,7 +383,7 @@ mod tests {
             of(Spawner::Tokio, 70_000_000, 75_000_000),
         ];
         let sections = sections(&entries.concat(), None);
-        let [Section { grid, lines }] = &sections[..] else { panic!("{sections:?}") };
+        let [Section { grid, lines, .. }] = &sections[..] else { panic!("{sections:?}") };
         assert_eq!(grid.rows[1], ["tokio", "70.0 ms", "75.0 ms", "150 ms"]);
         assert!(lines[0].starts_with(
             "CPU-bound work in tokio holds other tasks up for 75.0 ms, in thread for 5.00 ms"
