@@ -481,7 +481,7 @@ async fn standing_is_what_decides_of_calls() {
         assert!(registry.standing().await.unwrap().bearers.contains_key(&gone));
         assert_eq!(revoke_token("0123456789ab".parse().unwrap()).await.unwrap(), None);
         assert_eq!(revoke_token(gone_known.id.clone()).await.unwrap(), Some(true));
-        assert_eq!(revoke_token(gone_known.id).await.unwrap(), Some(false));
+        assert_eq!(revoke_token(gone_known.id.clone()).await.unwrap(), Some(false));
         revoke(&*registry, "web-2").await;
         revoke_as(&*registry, "fleetmark://reader/ann", false).await;
 
@@ -501,7 +501,11 @@ async fn standing_is_what_decides_of_calls() {
         };
         let reads = bearer(known.id, Role::Reader, None, network);
         let speaks = bearer(agents_known.id, Role::Agent, Some(host("web-3")), None);
-        assert_eq!(standing.bearers, HashMap::from([(reader, reads), (agents, speaks)]));
+        // Whoever still uses one that was revoked is told of by name.
+        let is_over = bearer(gone_known.id, Role::Operator, None, None);
+        let is_over = BearerStanding { is_revoked: true, ..is_over };
+        let expected = [(reader, reads), (agents, speaks), (gone, is_over)];
+        assert_eq!(standing.bearers, HashMap::from(expected));
         let revoked = ["fleetmark://agent/web-2", "fleetmark://reader/ann"];
         let revoked = revoked.map(|uri| uri.parse::<Subject>().unwrap());
         assert_eq!(standing.revoked, HashSet::from(revoked.clone()));

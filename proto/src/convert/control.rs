@@ -320,7 +320,7 @@ mod tests {
 
     fn token() -> KnownToken {
         let token = asked().made(&Secret::from_slice(&[7; 32]).unwrap(), now());
-        KnownToken { used: 3, revoked_at: Some(now() + 1.hour()), ..token }
+        KnownToken { used: 1, revoked_at: Some(now() + 1.hour()), ..token }
     }
 
     #[test]
