@@ -266,17 +266,20 @@ pub async fn serve_as(
     let gate = Gate::new(bounds, Arc::clone(&tally));
     let query = QueryService::new(Arc::clone(&store), Arc::clone(&tally), bounds.reading);
     let committer = Committer::start(store, bounds.grouping);
-    let ingest = IngestService::new(committer.clone(), setup.clock.clone(), Arc::clone(&tally));
+    let trail = setup.registry.clone().map(|registry| Arc::new(Trail::begin(registry)));
+    let (clock, count) = (setup.clock.clone(), Arc::clone(&tally));
+    let ingest = IngestService::new(committer.clone(), clock, count, trail.clone());
     let ingest = IngestServer::new(ingest).max_decoding_message_size(limits::MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     say(&health, ServingStatus::NotServing).await;
-    let trail = setup.registry.clone().map(|registry| Arc::new(Trail::begin(registry)));
     let (policy, _keepers) = policy(&setup, &tally, trail.clone()).await?;
     let gated = || Arc::clone(&gate);
     let router = router(policy, health_service)?
         .add_service(Gated::new(ingest, gated()))
         .add_service(Gated::new(QueryServer::new(query), gated()))
-        .add_optional_service(enrollment(&setup, trail).map(|service| Gated::new(service, gated())))
+        .add_optional_service(
+            enrollment(&setup, trail).map(|service| Gated::new(service, gated())),
+        )
         .add_optional_service(control(&setup).map(|service| Gated::new(service, gated())));
 
     let (end, ended) = oneshot::channel::<()>();
