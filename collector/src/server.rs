@@ -55,7 +55,7 @@ use crate::{
 };
 use admission::{Gate, Gated};
 use connections::Watch;
-use door::Door;
+use door::{Door, Witness};
 use guard::{Guard, Policy};
 use standing::Standings;
 
@@ -278,12 +278,13 @@ pub async fn serve_as(
         .add_service(Gated::new(ingest, gated()))
         .add_service(Gated::new(QueryServer::new(query), gated()))
         .add_optional_service(
-            enrollment(&setup, trail).map(|service| Gated::new(service, gated())),
+            enrollment(&setup, trail.clone()).map(|service| Gated::new(service, gated())),
         )
         .add_optional_service(control(&setup).map(|service| Gated::new(service, gated())));
 
     let (end, ended) = oneshot::channel::<()>();
-    let connections = Door::new(bounds, setup.tls, setup.authority).open(listeners);
+    let door = Door::new(bounds, setup.tls, setup.authority, Witness { trail, clock: setup.clock });
+    let connections = door.open(listeners);
     let server = router.serve_with_incoming_shutdown(connections, async {
         // A sender that is gone is as good a reason to stop.
         let _ = ended.await;

@@ -158,13 +158,15 @@ impl fmt::Display for Fault {
             ),
             Self::Refused(word) => write!(
                 f,
-                "refuses the certificate of this host ({word}); if it does not know this host any more, join again with \
-                 `fleetmark-agent enroll`"
+                "refuses the certificate of this host ({word}); {}if it does not know this host any more, join again with \
+                 `fleetmark-agent enroll`",
+                clocks(word)
             ),
             Self::RefusedNamed(word) => write!(
                 f,
-                "refuses the certificate of --tls-cert ({word}); if it has ended, the authority that issued it must issue \
-                 another, and if its authority is not known there, the collector must be told of it"
+                "refuses the certificate of --tls-cert ({word}); {}if it has ended, the authority that issued it must issue \
+                 another, and if its authority is not known there, the collector must be told of it",
+                clocks(word)
             ),
             Self::NoTls => f.write_str("speaks no TLS; if that is meant, begin its URL with http:"),
             Self::Tls => f.write_str("speaks TLS; begin its URL with https:"),
@@ -184,6 +186,16 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// What to look at first if the word is one that is said of a certificate that has not begun too.
+fn clocks(word: &str) -> &'static str {
+    match word {
+        "CertificateExpired" => {
+            "by the collector's clock it has ended, or does not count yet: compare the clocks; "
+        }
+        _ => "",
+    }
+}
 
 /// The library's `DnsName("collector")` without what is around it.
 fn bare(name: &str) -> String {
@@ -242,6 +254,9 @@ mod tests {
         assert_eq!(named, Fault::RefusedNamed("CertificateExpired".into()));
         let says = named.to_string();
         assert!(says.contains("must issue another") && !says.contains("enroll"), "{says}");
+        assert!(says.contains("does not count yet: compare the clocks"), "{says}");
+        let unknown = fault(AlertDescription::UnknownCA).to_string();
+        assert!(!unknown.contains("clock"), "{unknown}");
         assert_eq!(Fault::NoHttp2.of_named(), Fault::NoHttp2);
         assert_eq!(fault(AlertDescription::NoApplicationProtocol), Fault::NoHttp2);
     }
