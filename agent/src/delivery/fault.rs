@@ -1,6 +1,6 @@
 //! What went wrong with TLS, in words that say what to do.
 
-use std::{fmt, io};
+use std::{fmt, io, net::IpAddr};
 
 use jiff::Timestamp;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, pki_types::UnixTime};
@@ -197,10 +197,11 @@ fn clocks(word: &str) -> &'static str {
     }
 }
 
-/// The library's `DnsName("collector")` without what is around it.
+/// The library's `DnsName("collector")` without what is around it, and an address as everybody else writes it.
 fn bare(name: &str) -> String {
     let inner = name.split_once('(').map_or(name, |(_, inner)| inner);
-    inner.trim_end_matches(')').trim_matches('"').to_owned()
+    let inner = inner.trim_end_matches(')').trim_matches('"');
+    inner.parse::<IpAddr>().map_or_else(|_| inner.to_owned(), |address| address.to_string())
 }
 
 fn timestamp(time: UnixTime) -> Timestamp {
@@ -237,10 +238,14 @@ mod tests {
     fn a_wrong_name_is_told_with_the_right_ones() {
         let error = CertificateError::NotValidForNameContext {
             expected: ServerName::try_from("other").unwrap(),
-            presented: vec!["DnsName(\"collector\")".into(), "IpAddress(127.0.0.1)".into()],
+            presented: vec![
+                "DnsName(\"collector\")".into(),
+                "IpAddress(127.0.0.1)".into(),
+                "IpAddress(0::1)".into(),
+            ],
         };
         let says = Fault::from(&error).to_string();
-        assert!(says.contains("(collector, 127.0.0.1)"), "{says}");
+        assert!(says.contains("(collector, 127.0.0.1, ::1)"), "{says}");
     }
 
     #[test]
