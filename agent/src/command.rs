@@ -85,12 +85,17 @@ pub fn take_care_of(access: &AccessArgs) {
     let secrets = [&access.tls_key, &access.bearer_token_file];
     for path in secrets.into_iter().flatten() {
         memory::keep_private();
-        if private::is_open_to_all(path) {
-            let path = path.display();
-            tell(format_args!(
-                "warning: everybody on this host can read or change {path}; `chmod 600 {path}` ends that"
-            ));
-        }
+        warn_if_open(path);
+    }
+}
+
+/// Whoever leaves a secret to everybody hears of it.
+fn warn_if_open(path: &Path) {
+    if private::is_open_to_all(path) {
+        let path = path.display();
+        tell(format_args!(
+            "warning: everybody on this host can read or change {path}; `chmod 600 {path}` ends that"
+        ));
     }
 }
 

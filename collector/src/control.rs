@@ -7,7 +7,7 @@ pub use service::ControlService;
 use std::{io, sync::Arc};
 
 use fleetmark_proto::{
-    control::{AuditEntry, Created, Event, Forgotten, NewToken, Revoked, Revoking},
+    control::{AuditEntry, Created, Event, Forgotten, KnownToken, NewToken, Revoked, Revoking},
     id::{Digest, HostId},
     invalid::Invalid,
     limits,
@@ -94,6 +94,26 @@ impl By {
     }
 }
 
+/// What a token lets its bearer do, as the audit trail says it.
+fn leave(token: &KnownToken) -> String {
+    let KnownToken { id, role, host, ends_at, uses, labels, replace_host, network, .. } = token;
+    let host = host.as_ref().map(|host| format!(" {host}")).unwrap_or_default();
+    let mut said = vec![format!("token {id}: {role}{host}, until {ends_at}")];
+    if token.is_to_join() {
+        said.push(match uses {
+            1 => "for 1 host".to_owned(),
+            uses => format!("for {uses} hosts"),
+        });
+    }
+    said.extend(replace_host.as_ref().map(|host| format!("replaces host {host}")));
+    said.extend(network.map(|network| format!("from {network}")));
+    if !labels.is_empty() {
+        let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        said.push(format!("labels {}", labels.join(" ")));
+    }
+    said.join(", ")
+}
+
 /// Where operators have things changed.
 #[derive(Clone)]
 pub struct Desk {
@@ -116,15 +136,7 @@ impl Desk {
     pub async fn create_token(&self, asked: NewToken, by: &By) -> Result<Created, ControlError> {
         let (created, digest) = self.issuing.issue(asked, by.at)?;
         let known = created.known.clone();
-        let entry = by.entry(
-            Event::TokenCreated,
-            match &known.host {
-                Some(host) => {
-                    format!("token {}: {} {host}, until {}", known.id, known.role, known.ends_at)
-                }
-                None => format!("token {}: {}, until {}", known.id, known.role, known.ends_at),
-            },
-        );
+        let entry = by.entry(Event::TokenCreated, leave(&known));
         self.registry.create_token(known, digest, entry).await?;
         Ok(created)
     }

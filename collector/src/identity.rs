@@ -152,7 +152,8 @@ pub enum Denied {
     EndedOfOther(Timestamp),
     /// Its certificate is of another authority, and somebody revoked it.
     #[error(
-        "{0} was revoked; an operator can let it in again with `fleetmark-collector agent revoke --undo`"
+        "{0} was revoked; an operator can let it in again with `fleetmark-collector agent revoke {name} --role {role} --undo`",
+        name = .0.name, role = .0.role
     )]
     Revoked(Subject),
     /// Its certificate is that of a host that has no leave any more.

@@ -11,17 +11,19 @@ use std::sync::Arc;
 use fleetmark_agent::clock::Clock;
 use fleetmark_proto::{
     convert::{self, Encoded, Outcome},
+    id::HostId,
     invalid::Invalid,
     limits,
     report::Report,
     v1::{Envelope, SubmitRequest, SubmitResponse, ingest_server::Ingest},
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tonic::{Request, Response, Status};
 
 use crate::{
     identity::{Caller, Denied, Who},
-    server::Admitted,
+    registry::{AuditEntry, Event},
+    server::{Admitted, Trail},
     status::SubmitError,
     store::{Clocks, NewRun},
 };
@@ -30,18 +32,39 @@ use crate::{
 const TURN: usize = 16;
 
 /// The service that agents talk to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct IngestService {
     committer: Committer,
     clock: Clock,
     tally: Arc<Tally>,
+    trail: Option<Arc<Trail>>,
+}
+
+/// Why a report is not stored.
+enum Unfit {
+    /// It is not valid.
+    Invalid(Invalid),
+    /// It is of a host that its sender does not speak for.
+    OtherHost(HostId),
+}
+
+impl From<Invalid> for Unfit {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
 }
 
 impl IngestService {
-    /// A service that has reports committed there, goes by this clock and counts here.
+    /// A service that has reports committed there, goes by this clock and counts here. Who claims to be another host is told of
+    /// in this trail.
     #[must_use]
-    pub fn new(committer: Committer, clock: Clock, tally: Arc<Tally>) -> Self {
-        Self { committer, clock, tally }
+    pub(crate) fn new(
+        committer: Committer,
+        clock: Clock,
+        tally: Arc<Tally>,
+        trail: Option<Arc<Trail>>,
+    ) -> Self {
+        Self { committer, clock, tally, trail }
     }
 
     /// Answers a batch, in its order.
@@ -60,6 +83,7 @@ impl IngestService {
         }
         let mut batch = Vec::new();
         let mut answers: Vec<(Vec<u8>, Option<Invalid>)> = Vec::new();
+        let mut others: Vec<HostId> = Vec::new();
         let mut skew = clocks.skew();
         for (place, envelope) in (1..).zip(envelopes) {
             let id = envelope.report_id.clone();
@@ -71,12 +95,17 @@ impl IngestService {
                     batch.push(run);
                     answers.push((id, None));
                 }
-                Err(invalid) => answers.push((id, Some(invalid))),
+                Err(Unfit::Invalid(invalid)) => answers.push((id, Some(invalid))),
+                Err(Unfit::OtherHost(host)) => {
+                    answers.push((id, Some(Invalid::new("host.id", caller.refusal_of_host()))));
+                    others.push(host);
+                }
             }
             if place % TURN == 0 {
                 tokio::task::yield_now().await;
             }
         }
+        self.tell_of_others(caller, &others, clocks.received_at());
         let stored =
             if batch.is_empty() { Vec::new() } else { self.committer.commit(batch, held).await? };
         let mut stored = stored.into_iter();
@@ -89,14 +118,32 @@ impl IngestService {
         };
         Ok(answers.into_iter().filter_map(answer).collect())
     }
+
+    /// Has the audit trail say once of a batch that its sender is not the host that it claims to be.
+    fn tell_of_others(&self, caller: &Caller, hosts: &[HostId], at: Timestamp) {
+        let (Some(trail), [host, more @ ..]) = (&self.trail, hosts) else { return };
+        trail.write(caller.address, || {
+            let more = match more.len() {
+                0 => String::new(),
+                more => format!(", and {more} more of others in the same batch"),
+            };
+            AuditEntry {
+                at,
+                event: Event::Refused,
+                who: caller.to_string(),
+                address: caller.address.to_string(),
+                detail: format!("Ingest/Submit: report of host {host} rejected{more}"),
+            }
+        });
+    }
 }
 
 /// Whether a report may be stored at all.
-fn check(envelope: Envelope, caller: &Caller, clocks: Clocks) -> Result<(NewRun, Report), Invalid> {
+fn check(envelope: Envelope, caller: &Caller, clocks: Clocks) -> Result<(NewRun, Report), Unfit> {
     let encoded = Encoded::from_envelope(envelope)?;
     let report = encoded.decode()?;
     if !caller.may_submit_for(&report.host.id) {
-        return Err(Invalid::new("host.id", caller.refusal_of_host()));
+        return Err(Unfit::OtherHost(report.host.id));
     }
     check_times(&report, clocks)?;
     let run = NewRun::new(encoded, &report, clocks);
@@ -151,7 +198,8 @@ impl Ingest for IngestService {
         });
         let clocks = Clocks::new(self.clock.now(), sent_at);
         // Nothing comes past the guard; if it did, its reports would still be wanted from whom they belong to.
-        let caller = extensions.get().ok_or_else(|| Status::from(&Denied::NoCredentials))?;
+        let caller: &Caller =
+            extensions.get().ok_or_else(|| Status::from(&Denied::NoCredentials))?;
         let answers = self
             .take(reports, caller, clocks, extensions.get().cloned())
             .await
@@ -166,7 +214,8 @@ impl Ingest for IngestService {
                     tracing::warn!("report {id} differs from the one stored, SHA-256 {digest}");
                 }
                 Outcome::Rejected(invalid) => {
-                    tracing::warn!("rejected report {id}: {:?}", invalid.to_string());
+                    let (address, invalid) = (caller.address, invalid.to_string());
+                    tracing::warn!("rejected report {id} of {caller} at {address}: {invalid:?}");
                 }
             }
         }

@@ -7,11 +7,13 @@ use std::io::{self, IsTerminal as _};
 use fleetmark_agent::{args::GlobalArgs, command::Stopped, memory};
 use fleetmark_proto::{
     control::{Event, Revoked, Revoking},
+    id::HostId,
     role::{Role, Subject},
     shell::{
         Exit,
         output::{OutputArgs, tell},
     },
+    token::TokenId,
 };
 use jiff::Timestamp;
 
@@ -63,6 +65,11 @@ pub(crate) async fn agent(command: AgentCommand) -> Result<Exit, Stopped> {
         AgentCommand::Revoke(RevokeAgentArgs { name, role, undo, source: to, output }) => {
             let subject = Subject { role, name: name.clone() };
             let done = counter(&to).await?.revoke(Revoking { subject, undo }).await;
+            if let Ok(done) = &done
+                && !undo
+            {
+                warn_of_strangers(role, &name, done);
+            }
             let revocation = |Revoked { changed, only_others }| Revocation {
                 what: match role {
                     Role::Agent => "host",
@@ -116,6 +123,21 @@ pub(crate) async fn forget(arguments: ForgetArgs) -> Result<Exit, Stopped> {
 #[derive(Debug, thiserror::Error)]
 #[error("this removes all runs of a host for good; say --yes where nobody can be asked")]
 struct NotAsked;
+
+/// What was revoked stays so, as other authorities do not tell whom they know; but it may have been meant for somebody else.
+fn warn_of_strangers(role: Role, name: &HostId, done: &Revoked) {
+    let is_token = name.as_str().parse::<TokenId>().is_ok();
+    match role {
+        _ if is_token && done.only_others => tell(format_args!(
+            "warning: if {name} is a token, it counts as before; `fleetmark-collector token revoke {name}` revokes it"
+        )),
+        Role::Agent if done.only_others && done.changed => tell(format_args!(
+            "warning: no host {name} is known here; `fleetmark-collector agent list` shows those that are, and a reader or an \
+             operator is revoked with --role"
+        )),
+        Role::Agent | Role::Reader | Role::Operator => {}
+    }
+}
 
 /// Prints the audit trail.
 pub(crate) async fn audit(arguments: AuditArgs) -> Result<Exit, Stopped> {

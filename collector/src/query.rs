@@ -178,9 +178,9 @@ impl Call {
             let page = self.store.page(place, self.bounds.page_bytes).await?;
             let Some(last) = page.last() else { return self.send(Part::End).await };
             place = last.place.clone();
-            // It goes on for minutes, and who is revoked meanwhile gets no more.
-            self.leave.as_ref().map_or(Ok(()), Leave::check)?;
             for run in page {
+                // It goes on for minutes, and who is revoked meanwhile gets no more.
+                self.leave.as_ref().map_or(Ok(()), Leave::check)?;
                 let run = convert::kept_run(run.report, run.received_at, run.sent_at, run.labels);
                 self.send(Part::Run(run)).await?;
             }

@@ -1,8 +1,9 @@
 //! Says in the log what happens often, but seldom.
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -30,6 +31,17 @@ impl Seldom {
     }
 }
 
+/// Lines of several kinds, each of which is said for itself. The kinds are written down in the code, and so are few.
+#[derive(Debug, Default)]
+pub(crate) struct SeldomEach(Mutex<BTreeMap<&'static str, Arc<Seldom>>>);
+
+impl SeldomEach {
+    /// The lines of one kind.
+    pub(crate) fn of(&self, kind: &'static str) -> Arc<Seldom> {
+        Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default())
+    }
+}
+
 /// What a line says of those that went unsaid, at its end.
 pub(crate) fn lately(times: u64) -> String {
     match times {
@@ -53,6 +65,12 @@ mod tests {
         *seldom.said.lock().unwrap() = Instant::now().checked_sub(PAUSE);
         seldom.happened(|times| said.push(times));
         assert_eq!(said, [1, 5], "with what went unsaid");
+        let each = SeldomEach::default();
+        let mut said = vec![];
+        for kind in ["one", "other", "one"] {
+            each.of(kind).happened(|_| said.push(kind));
+        }
+        assert_eq!(said, ["one", "other"], "one kind does not silence another");
         assert_eq!([lately(1), lately(5)], ["", " (and 4 more since this was said last)"]);
     }
 }

@@ -5,6 +5,7 @@ mod arrival;
 mod connections;
 mod door;
 mod guard;
+mod leave;
 mod listening;
 mod rights;
 mod standing;
@@ -14,8 +15,8 @@ mod trail;
 pub use admission::Admitted;
 pub(crate) use connections::Peer;
 pub use connections::raise_open_files;
-pub(crate) use guard::Leave;
 pub use guard::Trust;
+pub(crate) use leave::Leave;
 pub use listening::{Listeners, Socket, bind, bind_socket, check_listen};
 pub use tls::{Tls, TlsError, TlsFiles};
 pub(crate) use trail::Trail;
@@ -55,7 +56,7 @@ use crate::{
 };
 use admission::{Gate, Gated};
 use connections::Watch;
-use door::Door;
+use door::{Door, Witness};
 use guard::{Guard, Policy};
 use standing::Standings;
 
@@ -266,21 +267,25 @@ pub async fn serve_as(
     let gate = Gate::new(bounds, Arc::clone(&tally));
     let query = QueryService::new(Arc::clone(&store), Arc::clone(&tally), bounds.reading);
     let committer = Committer::start(store, bounds.grouping);
-    let ingest = IngestService::new(committer.clone(), setup.clock.clone(), Arc::clone(&tally));
+    let trail = setup.registry.clone().map(|registry| Arc::new(Trail::begin(registry)));
+    let (clock, count) = (setup.clock.clone(), Arc::clone(&tally));
+    let ingest = IngestService::new(committer.clone(), clock, count, trail.clone());
     let ingest = IngestServer::new(ingest).max_decoding_message_size(limits::MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     say(&health, ServingStatus::NotServing).await;
-    let trail = setup.registry.clone().map(|registry| Arc::new(Trail::begin(registry)));
     let (policy, _keepers) = policy(&setup, &tally, trail.clone()).await?;
     let gated = || Arc::clone(&gate);
     let router = router(policy, health_service)?
         .add_service(Gated::new(ingest, gated()))
         .add_service(Gated::new(QueryServer::new(query), gated()))
-        .add_optional_service(enrollment(&setup, trail).map(|service| Gated::new(service, gated())))
+        .add_optional_service(
+            enrollment(&setup, trail.clone()).map(|service| Gated::new(service, gated())),
+        )
         .add_optional_service(control(&setup).map(|service| Gated::new(service, gated())));
 
     let (end, ended) = oneshot::channel::<()>();
-    let connections = Door::new(bounds, setup.tls, setup.authority).open(listeners);
+    let door = Door::new(bounds, setup.tls, setup.authority, Witness { trail, clock: setup.clock });
+    let connections = door.open(listeners);
     let server = router.serve_with_incoming_shutdown(connections, async {
         // A sender that is gone is as good a reason to stop.
         let _ = ended.await;

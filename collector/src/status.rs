@@ -15,7 +15,7 @@ use fleetmark_proto::{invalid::Invalid, limits};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::{identity::Denied, store::StoreError};
+use crate::{identity::Denied, registry::Refused, store::StoreError};
 
 /// When to come again after a refusal that a moment may cure.
 const SOON: Range<Duration> = Duration::from_secs(1)..Duration::from_secs(3);
@@ -113,7 +113,10 @@ impl From<SubmitError> for Status {
 impl From<&Denied> for Status {
     fn from(denied: &Denied) -> Self {
         match denied {
-            Denied::Role { .. } => Self::permission_denied(denied.to_string()),
+            // It is known, and will not be let in whatever it shows.
+            Denied::Role { .. } | Denied::Revoked(_) | Denied::Host(Refused::RevokedHost(_)) => {
+                Self::permission_denied(denied.to_string())
+            }
             Denied::CannotTell => come_again(Code::Unavailable, denied.to_string(), LATER),
             _ => Self::unauthenticated(denied.to_string()),
         }

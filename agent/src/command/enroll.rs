@@ -15,7 +15,7 @@ use fleetmark_proto::{
 };
 use zeroize::Zeroizing;
 
-use super::{Stopped, wait_for};
+use super::{Stopped, wait_for, warn_if_open};
 use crate::{
     args::{AccessArgs, EnrollArgs},
     clock::{Clock, whole_seconds},
@@ -110,7 +110,10 @@ fn token(arguments: &EnrollArgs) -> Result<JoinToken, Wrong> {
         (None, Some(path)) if path == Path::new("-") => {
             read(Ok(io::stdin()), "standard input".to_owned())?
         }
-        (None, Some(path)) => read(File::open(path), path.display().to_string())?,
+        (None, Some(path)) => {
+            warn_if_open(path);
+            read(File::open(path), path.display().to_string())?
+        }
         (None, None) => return Err(Wrong::NoToken),
     };
     Ok(text.parse()?)

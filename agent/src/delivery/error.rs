@@ -171,6 +171,21 @@ impl DeliveryError {
         }
     }
 
+    /// Whether the collector takes nothing of this host for who it is or for what it shows: it was revoked, or its token or
+    /// certificate is unknown or has ended, and there is no other to be had.
+    pub(super) fn turns_away(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => {
+                matches!(code, Code::PermissionDenied | Code::Unauthenticated)
+            }
+            Self::Tls { fault, .. } => {
+                matches!(fault, Fault::Refused(_) | Fault::RefusedNamed(_))
+            }
+            Self::NotRenewed(source) => source.turns_away(),
+            _ => false,
+        }
+    }
+
     /// The code to go by, and how long the collector asked to be left alone.
     pub(super) fn code(&self) -> (Code, Option<Duration>) {
         match self {
@@ -250,6 +265,27 @@ mod tests {
             line(Status::unavailable("\n")),
             "the collector at https://a:7600/ answers: Unavailable"
         );
+    }
+
+    #[test]
+    fn only_a_word_against_this_host_turns_it_away() {
+        let url = || "https://a:7600/".to_owned();
+        let refused =
+            |code| DeliveryError::Refused { url: url(), code, message: String::new(), asked: None };
+        for number in 0..17 {
+            let code = Code::from_i32(number);
+            let is_word = matches!(code, Code::PermissionDenied | Code::Unauthenticated);
+            assert_eq!(refused(code).turns_away(), is_word, "{code:?}");
+        }
+        let faulty = |fault| DeliveryError::Tls { url: url(), fault };
+        let refusal = Fault::Refused("CertificateExpired".into());
+        assert!(faulty(refusal.clone().of_named()).turns_away());
+        assert!(faulty(refusal).turns_away());
+        assert!(!faulty(Fault::UnknownAuthority).turns_away(), "that is this host's word");
+        assert!(!faulty(Fault::Silent(Spoken::Tls)).turns_away());
+        let not_renewed = |error| DeliveryError::NotRenewed(Box::new(error));
+        assert!(not_renewed(refused(Code::PermissionDenied)).turns_away());
+        assert!(!not_renewed(refused(Code::Unavailable)).turns_away());
     }
 
     #[test]

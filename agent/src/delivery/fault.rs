@@ -1,6 +1,6 @@
 //! What went wrong with TLS, in words that say what to do.
 
-use std::{fmt, io};
+use std::{fmt, io, net::IpAddr};
 
 use jiff::Timestamp;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, pki_types::UnixTime};
@@ -158,13 +158,15 @@ impl fmt::Display for Fault {
             ),
             Self::Refused(word) => write!(
                 f,
-                "refuses the certificate of this host ({word}); if it does not know this host any more, join again with \
-                 `fleetmark-agent enroll`"
+                "refuses the certificate of this host ({word}); {}if it does not know this host any more, join again with \
+                 `fleetmark-agent enroll`",
+                clocks(word)
             ),
             Self::RefusedNamed(word) => write!(
                 f,
-                "refuses the certificate of --tls-cert ({word}); if it has ended, the authority that issued it must issue \
-                 another, and if its authority is not known there, the collector must be told of it"
+                "refuses the certificate of --tls-cert ({word}); {}if it has ended, the authority that issued it must issue \
+                 another, and if its authority is not known there, the collector must be told of it",
+                clocks(word)
             ),
             Self::NoTls => f.write_str("speaks no TLS; if that is meant, begin its URL with http:"),
             Self::Tls => f.write_str("speaks TLS; begin its URL with https:"),
@@ -185,10 +187,21 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// The library's `DnsName("collector")` without what is around it.
+/// What to look at first if the word is one that is said of a certificate that has not begun too.
+fn clocks(word: &str) -> &'static str {
+    match word {
+        "CertificateExpired" => {
+            "by the collector's clock it has ended, or does not count yet: compare the clocks; "
+        }
+        _ => "",
+    }
+}
+
+/// The library's `DnsName("collector")` without what is around it, and an address as everybody else writes it.
 fn bare(name: &str) -> String {
     let inner = name.split_once('(').map_or(name, |(_, inner)| inner);
-    inner.trim_end_matches(')').trim_matches('"').to_owned()
+    let inner = inner.trim_end_matches(')').trim_matches('"');
+    inner.parse::<IpAddr>().map_or_else(|_| inner.to_owned(), |address| address.to_string())
 }
 
 fn timestamp(time: UnixTime) -> Timestamp {
@@ -225,10 +238,14 @@ mod tests {
     fn a_wrong_name_is_told_with_the_right_ones() {
         let error = CertificateError::NotValidForNameContext {
             expected: ServerName::try_from("other").unwrap(),
-            presented: vec!["DnsName(\"collector\")".into(), "IpAddress(127.0.0.1)".into()],
+            presented: vec![
+                "DnsName(\"collector\")".into(),
+                "IpAddress(127.0.0.1)".into(),
+                "IpAddress(0::1)".into(),
+            ],
         };
         let says = Fault::from(&error).to_string();
-        assert!(says.contains("(collector, 127.0.0.1)"), "{says}");
+        assert!(says.contains("(collector, 127.0.0.1, ::1)"), "{says}");
     }
 
     #[test]
@@ -242,6 +259,9 @@ mod tests {
         assert_eq!(named, Fault::RefusedNamed("CertificateExpired".into()));
         let says = named.to_string();
         assert!(says.contains("must issue another") && !says.contains("enroll"), "{says}");
+        assert!(says.contains("does not count yet: compare the clocks"), "{says}");
+        let unknown = fault(AlertDescription::UnknownCA).to_string();
+        assert!(!unknown.contains("clock"), "{unknown}");
         assert_eq!(Fault::NoHttp2.of_named(), Fault::NoHttp2);
         assert_eq!(fault(AlertDescription::NoApplicationProtocol), Fault::NoHttp2);
     }

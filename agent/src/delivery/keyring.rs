@@ -146,7 +146,7 @@ impl Keyring {
         let now = self.clock.now();
         let Some(kept) = &mut self.kept else { return Ok(Freshened::Fresh) };
         let counts = kept.counts(now);
-        let is_due = kept.there(now) >= kept.credentials.renew_at();
+        let is_due = kept.is_due(now);
         let is_urgent = !counts && pressing == Pressing::Reports;
         let may_try = is_urgent || kept.not_before.is_none_or(|then| then <= Instant::now());
         if !is_due || !may_try {
@@ -188,7 +188,7 @@ impl Keyring {
         let Some(kept) = &mut self.kept else { return Ok(Freshened::Fresh) };
         // Another process with this state folder may have been here.
         kept.read_again()?;
-        let is_due = kept.there(self.clock.now()) >= kept.credentials.renew_at();
+        let is_due = kept.is_due(self.clock.now());
         if cause == Cause::Time && !is_due {
             return Ok(kept.renewed());
         }
@@ -211,6 +211,13 @@ impl Kept {
     /// What the collector's clock says when this one says so.
     fn there(&self, here: Timestamp) -> Timestamp {
         here.saturating_add(self.ahead).unwrap_or(here)
+    }
+
+    /// Whether it is time for another certificate. One that has not begun by this host's clock shows that this clock is behind;
+    /// renewing it tells by how much, and otherwise it would be renewed when the collector takes it no more.
+    fn is_due(&self, now: Timestamp) -> bool {
+        let there = self.there(now);
+        there >= self.credentials.renew_at() || there < self.credentials.life().begins_at
     }
 
     fn counts(&self, now: Timestamp) -> bool {

@@ -1,9 +1,8 @@
-//! Whether a collector takes reports of this host at all: one that was revoked need not measure for nobody.
-
-use tokio::sync::watch;
-use tonic::Code;
+//! Whether a collector takes reports of this host at all: one that was revoked, or whose token or certificate counts no more, need
+//! not measure for nobody.
 
 use super::error::DeliveryError;
+use tokio::sync::watch;
 
 /// What the collector said last; shared by who delivers and who measures.
 #[derive(Clone, Debug)]
@@ -30,7 +29,7 @@ impl TurnedAway {
 
     /// A call failed, for good or for now. Only a word against this host counts: who cannot be reached says nothing.
     pub(super) fn failed(&self, error: &DeliveryError) {
-        if error.code().0 == Code::PermissionDenied {
+        if error.turns_away() {
             self.set(true);
         }
     }

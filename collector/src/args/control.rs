@@ -148,6 +148,9 @@ pub enum AgentCommand {
     ///
     /// Its bearer tokens are revoked with it. Until --undo its certificates of other authorities are refused, and it joins again
     /// only with a token made with --replace-host.
+    ///
+    /// A name that no host has here is revoked as well, as other authorities do not tell whom they know: that is a success, with a
+    /// warning, for the name may be mistyped. `agent list` shows the names; a bearer token is revoked with `token revoke`.
     Revoke(RevokeAgentArgs),
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fleetmark_agent::clock::Clock;
 use fleetmark_proto::{
-    control::{AuditEntry, KnownAgent, KnownToken, NewToken, RevokedSubject, Revoking},
+    control::{KnownAgent, KnownToken, NewToken, RevokedSubject, Revoking},
     convert,
     invalid::Invalid,
     v1::{
@@ -17,7 +17,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tonic::{Extensions, Request, Response, Status};
 
 use super::{By, Desk, Issuing};
-use crate::{identity::Caller, registry::Registry, status::ControlError};
+use crate::{identity::Caller, registry::Registry, server::Leave, status::ControlError};
 
 /// The service that operators talk to.
 pub struct ControlService {
@@ -111,9 +111,14 @@ impl Control for ControlService {
         &self,
         request: Request<AuditRequest>,
     ) -> Result<Response<Self::AuditStream>, Status> {
+        let leave: Option<Leave> = request.extensions().get().cloned();
         let since = convert::audit_since(request.into_inner()).map_err(ControlError::from)?;
         let entries = self.registry.audit(since).await.map_err(ControlError::from)?;
-        let entries = entries.into_iter().map(AuditEntry::into_wire).map(Ok);
+        let entries = entries.into_iter().map(move |entry| {
+            // An operator may take them as slowly as it likes, and once it is revoked gets no more.
+            leave.as_ref().map_or(Ok(()), Leave::check).map_err(|denied| Status::from(&denied))?;
+            Ok(entry.into_wire())
+        });
         Ok(Response::new(stream::iter(entries).boxed()))
     }
 }

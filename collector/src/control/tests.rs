@@ -119,6 +119,25 @@ async fn a_token_leads_to_the_collector_and_its_digest_alone_is_kept() {
 }
 
 #[tokio::test]
+async fn the_audit_trail_tells_what_a_token_lets_its_bearer_do() {
+    let collector = start_with(issuing()).await;
+    let labels = [("env", "prod"), ("rack", "7")].map(|(key, value)| (key.into(), value.into()));
+    let network = Some("10.2.0.0/16".parse().unwrap());
+    let many = NewToken { uses: 200, network, labels: labels.into(), ..asked(Role::Agent) };
+    let replacing =
+        NewToken { uses: 1, replace_host: Some("web-1".parse().unwrap()), ..asked(Role::Agent) };
+    for (token, says) in [
+        (many, "for 200 hosts, from 10.2.0.0/16, labels env=prod rack=7"),
+        (replacing, "for 1 host, replaces host web-1"),
+    ] {
+        let Created { known, .. } = collector.create(token).await;
+        let made = format!("token {}: agent, until 2026-11-25T09:10:00Z, {says}", known.id);
+        let line = by_ann(Event::TokenCreated, made);
+        assert_eq!(collector.audit(None).await.last(), Some(&line));
+    }
+}
+
+#[tokio::test]
 async fn tokens_and_hosts_are_listed_and_revoked() {
     let collector = start_with(issuing()).await;
     let Created { token, known } = collector.create(asked(Role::Agent)).await;

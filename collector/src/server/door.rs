@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rustls::{AlertDescription, CertificateError};
+use fleetmark_agent::clock::Clock;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -19,17 +19,23 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 
+mod failure;
+
+use failure::Failure;
+
 use super::{
     Bounds,
     arrival::{Arrival, Shown},
     connections::{Connection, Wire},
     listening::{Listeners, Socket},
     tls::Tls,
+    trail::Trail,
 };
 use crate::{
     authority::{self, Authority, AuthorityError},
     identity::Address,
-    seldom::{Seldom, lately},
+    registry::{AuditEntry, Event},
+    seldom::{Seldom, SeldomEach, lately},
 };
 
 /// How long nothing is accepted after that failed, as it does while there are no files left to open.
@@ -50,7 +56,15 @@ pub(super) struct Door {
     tls: Option<Arc<Tls>>,
     authority: Option<Arc<Authority>>,
     slots: Arc<Semaphore>,
+    witness: Witness,
     said: Said,
+}
+
+/// Where it is written down whose certificates are refused, and when.
+pub(super) struct Witness {
+    /// Without, nowhere.
+    pub(super) trail: Option<Arc<Trail>>,
+    pub(super) clock: Clock,
 }
 
 /// What is said of who does not come in.
@@ -61,28 +75,9 @@ struct Said {
     plaintext: Seldom,
     garbage: Seldom,
     slow: Seldom,
-    certificate: Seldom,
-    distrusted: Seldom,
+    certificate: SeldomEach,
+    distrusted: SeldomEach,
     other: Seldom,
-}
-
-/// Why somebody did not come in.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("it went away")]
-    Gone,
-    #[error("it speaks plaintext, and this address takes TLS only (https://)")]
-    Plaintext,
-    #[error("what it sends is no TLS, and this address takes nothing else (https://)")]
-    Garbage,
-    #[error("it took too long")]
-    TooSlow,
-    #[error("its certificate {0}")]
-    Certificate(String),
-    #[error("it does not trust this collector's certificate: {0}")]
-    Distrusted(String),
-    #[error(transparent)]
-    Other(io::Error),
 }
 
 type Out = mpsc::Sender<io::Result<Connection>>;
@@ -92,9 +87,10 @@ impl Door {
         bounds: Bounds,
         tls: Option<Arc<Tls>>,
         authority: Option<Arc<Authority>>,
+        witness: Witness,
     ) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(bounds.connections));
-        Arc::new(Self { bounds, tls, authority, slots, said: Said::default() })
+        Arc::new(Self { bounds, tls, authority, slots, witness, said: Said::default() })
     }
 
     /// The connections of all listeners, which are closed when nobody takes these any more.
@@ -234,18 +230,32 @@ impl Door {
     }
 
     fn say(&self, from: SocketAddr, failure: &Failure) {
-        let kind = match failure {
+        let line = |times| tracing::warn!("no TLS with {from}: {failure}{}", lately(times));
+        match failure {
             // Whoever only looks whether somebody listens does so.
-            Failure::Gone => return,
-            Failure::Plaintext => &self.said.plaintext,
-            Failure::Garbage => &self.said.garbage,
-            Failure::TooSlow => &self.said.slow,
-            Failure::Certificate(_) => &self.said.certificate,
-            Failure::Distrusted(_) => &self.said.distrusted,
-            Failure::Other(_) => &self.said.other,
-        };
-        kind.happened(|times| {
-            tracing::warn!("no TLS with {from}: {failure}{}", lately(times));
+            Failure::Gone => {}
+            Failure::Plaintext => self.said.plaintext.happened(line),
+            Failure::Garbage => self.said.garbage.happened(line),
+            Failure::TooSlow => self.said.slow.happened(line),
+            Failure::Certificate(reason) => {
+                self.said.certificate.of(reason.kind).happened(line);
+                self.write_down(from, failure);
+            }
+            Failure::Distrusted(reason) => self.said.distrusted.of(reason.kind).happened(line),
+            Failure::Other(_) => self.said.other.happened(line),
+        }
+    }
+
+    /// Has the audit trail say whose certificate was refused. Who that is stands in it, but nothing proves it.
+    fn write_down(&self, from: SocketAddr, failure: &Failure) {
+        let Witness { trail: Some(trail), clock } = &self.witness else { return };
+        let address = Address::Ip(from.ip().to_canonical());
+        trail.write(address, || AuditEntry {
+            at: clock.now(),
+            event: Event::Refused,
+            who: String::new(),
+            address: address.to_string(),
+            detail: format!("TLS handshake: {failure}"),
         });
     }
 }
@@ -284,52 +294,4 @@ async fn see_off(mut stream: TcpStream) {
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
     })
     .await;
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-        match cause {
-            Some(rustls::Error::InvalidCertificate(wrong)) => Self::Certificate(words(wrong)),
-            Some(rustls::Error::AlertReceived(alert)) => Self::Distrusted(doubts(*alert)),
-            Some(
-                rustls::Error::InvalidMessage(_)
-                | rustls::Error::InappropriateMessage { .. }
-                | rustls::Error::InappropriateHandshakeMessage { .. }
-                | rustls::Error::PeerSentOversizedRecord,
-            ) => Self::Garbage,
-            Some(_) => Self::Other(error),
-            None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Gone,
-            None => Self::Other(error),
-        }
-    }
-}
-
-/// What somebody says to be wrong with our certificate, for a person.
-fn doubts(alert: AlertDescription) -> String {
-    match alert {
-        AlertDescription::CertificateExpired => {
-            "by its clock that has ended, or does not count yet; one of the clocks is wrong"
-        }
-        AlertDescription::UnknownCA => "no authority signed it which that host believes",
-        other => return format!("{other:?}"),
-    }
-    .to_owned()
-}
-
-/// What is wrong with a certificate, for a person.
-fn words(wrong: &CertificateError) -> String {
-    use CertificateError as Wrong;
-    let words = match wrong {
-        Wrong::Expired | Wrong::ExpiredContext { .. } => "has ended",
-        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
-            "does not count yet; one of the clocks is wrong"
-        }
-        Wrong::UnknownIssuer => "was signed by an authority that is not trusted here",
-        Wrong::BadSignature => "was not signed by the authority that it names",
-        Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => "is not one for clients",
-        Wrong::BadEncoding => "cannot be read",
-        other => return format!("cannot be used: {other}"),
-    };
-    words.to_owned()
 }

@@ -23,6 +23,7 @@ use tower::{Layer, Service};
 use super::{
     arrival::{Arrival, Shown},
     connections::Peer,
+    leave::{Leave, Leaving},
     rights::{self, Call, Right},
     standing::Standings,
     trail::Trail,
@@ -226,7 +227,7 @@ impl Policy {
     }
 
     /// Whether somebody who was let in would be let in now.
-    fn check_again(&self, caller: &Caller) -> Result<(), Denied> {
+    pub(super) fn check_again(&self, caller: &Caller) -> Result<(), Denied> {
         let Who::Known(subject, credential) = &caller.who else { return Ok(()) };
         let id = match credential {
             Credential::Certificate(shown) => return self.check_certificate(subject, shown),
@@ -309,20 +310,6 @@ fn bearer(header: &[u8]) -> Result<BearerToken, Denied> {
     token.parse().map_err(|error: fleetmark_proto::token::TokenError| wrong(&error.to_string()))
 }
 
-/// Lets whoever answers at length ask whether the caller may still have it.
-#[derive(Clone)]
-pub(crate) struct Leave {
-    policy: Arc<Policy>,
-    caller: Caller,
-}
-
-impl Leave {
-    /// Whether the caller would be let in now: it may have been revoked, or have ended.
-    pub(crate) fn check(&self) -> Result<(), Denied> {
-        self.policy.check_again(&self.caller)
-    }
-}
-
 /// How a request came.
 fn arrival(request: &http::Request<Body>) -> &Arrival {
     static NOWHERE: Arrival = Arrival { address: Address::Here, shown: Shown::Nothing };
@@ -361,7 +348,12 @@ where
         mut request: http::Request<Body>,
     ) -> Answering {
         let policy = Arc::clone(&self.policy);
-        request.extensions_mut().insert(Leave { policy, caller: caller.clone() });
+        let leave = Leave { policy, caller: caller.clone() };
+        if call.stays && call.right != Right::Everybody {
+            let body = mem::take(request.body_mut());
+            *request.body_mut() = Body::new(Leaving { body, leave: leave.clone() });
+        }
+        request.extensions_mut().insert(leave);
         request.extensions_mut().insert(caller);
         // Nobody behind it needs them, and what is not handed on is not shown.
         request.headers_mut().remove(AUTHORIZATION);

@@ -19,6 +19,7 @@ mod connections;
 mod draining;
 mod handshakes;
 mod known;
+mod leaving;
 mod matrix;
 mod ownership;
 mod raw;

@@ -1,6 +1,6 @@
 //! Flags, formats and exit codes of both binaries, and what they say to bad input.
 
-use std::{fs, net::TcpListener, path::Path};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path};
 
 use fleetmark_proto::document;
 use serde_json::Value;
@@ -71,6 +71,20 @@ fn agents_refuse_what_cannot_be() {
             words => run_agent(folder.path(), words),
         };
         refused(&done, 2, says);
+    }
+}
+
+#[test]
+fn a_token_that_everybody_can_read_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    fs::write(&file, "hunter2").unwrap();
+    for (mode, is_open) in [(0o644, true), (0o600, false)] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let done = run_agent(folder.path(), &["enroll", "--token-file", file.to_str().unwrap()]);
+        assert_eq!(done.code, 2, "{done:?}");
+        let says = format!("warning: everybody on this host can read or change {}", file.display());
+        assert_eq!(done.warnings.contains(&says), is_open, "{done:?}");
     }
 }
 

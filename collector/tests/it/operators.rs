@@ -216,7 +216,19 @@ fn whom_another_authority_names_is_revoked_listed_and_let_in_again() {
     ] {
         let done = place.run(&[&["agent", "revoke"], words].concat());
         assert_eq!((done.code, done.stdout), (0, format!("{says}\n")), "{words:?}");
+        let is_warned =
+            done.warnings.contains("no host web-9 is known here; `fleetmark-collector agent list`");
+        assert_eq!(is_warned, says.contains("never enrolled"), "{}", done.warnings);
     }
+    let of_a_token = place.run(&["agent", "revoke", "0123456789ab", "--role", "reader"]);
+    assert!(
+        of_a_token.warnings.contains("`fleetmark-collector token revoke 0123456789ab`"),
+        "{of_a_token:?}"
+    );
+    assert_eq!(
+        place.run(&["agent", "revoke", "0123456789ab", "--role", "reader", "--undo"]).code,
+        0
+    );
     let csv = place.run(&["agent", "list", "-f", "csv"]).stdout;
     let rows: Vec<_> = csv.lines().skip(1).collect();
     assert_eq!(rows, ["web-9,,revoked,,,,,,,agent,others", "ann,,revoked,,,,,,,reader,others"]);
@@ -230,7 +242,15 @@ fn whom_another_authority_names_is_revoked_listed_and_let_in_again() {
     let json = place.run(&["agent", "revoke", "web-9", "--undo", "-f", "json"]).json();
     assert_eq!((&json["state"], &json["changed"]), (&"restored".into(), &true.into()));
     place.join(&token, "web-9");
-    let events = ["agent-revoked", "agent-revoked", "token-created", "agent-restored", "enrolled"];
+    let events = [
+        "agent-revoked",
+        "agent-revoked",
+        "agent-revoked",
+        "agent-restored",
+        "token-created",
+        "agent-restored",
+        "enrolled",
+    ];
     assert_eq!(place.events(), events);
 }
 

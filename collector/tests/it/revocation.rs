@@ -99,7 +99,7 @@ fn a_host_that_is_revoked_is_nobody_within_a_minute_on_open_connections_too() {
         }
         thread::sleep(Duration::from_millis(200));
     };
-    assert_eq!(refused.code(), Code::Unauthenticated, "{refused:?}");
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
     assert!(refused.message().contains("host lost-0 was revoked"), "{refused:?}");
     assert_eq!(open.relay.connections(), 1, "it was the connection from before");
     let said = daemons[0].says("cannot deliver: ");

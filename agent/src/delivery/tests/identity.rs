@@ -237,6 +237,23 @@ async fn a_host_whose_clock_is_ahead_renews_once_and_goes_by_the_collectors_cloc
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_whose_clock_is_behind_its_certificate_renews_once_and_is_told() {
+    // The collector's own certificate has begun even so: it is made to count a week before.
+    let year = SignedDuration::from_hours(365 * 24);
+    let collector = Secured::with(&["collector"], begin() - 7 * DAY, year);
+    let mut host = Host::with(&collector, &collector.credentials("web-1"), clock(-2 * DAY));
+    for _ in 0..3 {
+        host.put();
+        let flushed = host.courier.flush(None, SHORT).await;
+        assert_eq!(flushed.left, Some(0), "{flushed:?}");
+    }
+    assert_eq!(collector.state().renewed.len(), 1);
+    let told = host.told();
+    let off = told.iter().filter(|line| line.contains("2 days behind the collector's")).count();
+    assert_eq!(off, 1, "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_renewal_that_fails_is_told_once_and_costs_no_report() {
     let collector = Secured::start(&["collector"]);
     let mut host = Host::new(&collector, "web-1");

@@ -146,6 +146,20 @@ async fn that_only_an_operator_can_help_is_told_beside_an_outage() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whose_token_counts_no_more_is_turned_away_until_it_is_let_in() {
+    let world = World::new();
+    world.fill::<1>();
+    let unknown = Status::unauthenticated("this bearer token is unknown here, or was revoked");
+    world.reply([Reply::Fail(unknown)]);
+    let mut courier = world.courier(&["a"]);
+    let turned_away = courier.turned_away();
+    courier.stay(&Notify::new(), time::sleep(5 * MINUTE)).await;
+    assert!(turned_away.is_so());
+    courier.stay(&Notify::new(), world.until(|world| world.waiting().is_empty())).await;
+    assert!(!turned_away.is_so());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_backoff_starts_anew_after_a_success() {
     let world = World::new();
     let mut courier = world.courier(&["a"]);

@@ -19,7 +19,10 @@ use super::{
     raw::{PATIENCE, eventually},
     *,
 };
-use crate::remote::Remote;
+use crate::{
+    registry::{AuditEntry, Event},
+    remote::Remote,
+};
 
 /// What the log says while this is there, in this thread.
 pub(super) struct Log {
@@ -123,22 +126,27 @@ async fn what_is_no_tls_is_told_in_one_line_however_often_it_comes() {
 #[tokio::test]
 async fn certificates_that_do_not_count_are_told_by_their_kind() {
     type Make = fn(&Known) -> Card;
-    let wrong: [(Make, &str); 4] = [
+    let wrong: [(Make, &str); 5] = [
         (
             |known| Other::new().card(URI, known.now() + 1.hours()),
             "was signed by an authority that is not trusted here",
         ),
         (|known| known.others.card(URI, known.now() - 1.hours()), "has ended"),
-        (|_| self_signed(), "was signed by an authority that is not trusted here"),
+        (|_| self_signed(rcgen::IsCa::NoCa), "was signed by an authority that is not trusted here"),
+        (
+            |_| self_signed(rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained)),
+            "is an authority's, not a client's",
+        ),
         (
             |known| Card { certificate: vec![1, 2, 3].into(), ..known.stranger("a") },
             "cannot be read",
         ),
     ];
+    // Of each kind a line is said at once, whatever was said of others just before.
+    let log = Log::begin();
+    let collector = start_known(Asked::default()).await;
+    let mut audit = Vec::new();
     for (make, says) in wrong {
-        // Of each kind a line is said at once, and the next one later; so each has a server of its own.
-        let log = Log::begin();
-        let collector = start_known(Asked::default()).await;
         let card = make(&collector);
         let mut config = collector.client(None);
         config.client_auth_cert_resolver = Arc::new(Shows::new(&card));
@@ -148,12 +156,45 @@ async fn certificates_that_do_not_count_are_told_by_their_kind() {
         assert!(line.contains("no TLS with 127.0.0.1:"), "{line}");
         assert!(line.contains("its certificate"), "{line}");
         health(collector.dial(None).await).await.unwrap();
+        audit.push(format!("TLS handshake: its certificate {says}"));
+    }
+    let entries = eventually(async || {
+        let entries = collector.registry.audit(None).await.unwrap();
+        (entries.len() >= audit.len()).then_some(entries)
+    });
+    let entries = entries.await;
+    let details: Vec<_> = entries.iter().map(|entry| entry.detail.clone()).collect();
+    assert_eq!(details, audit);
+    for AuditEntry { event, who, address, .. } in entries {
+        assert_eq!((event, who.as_str(), address.as_str()), (Event::Refused, "", "127.0.0.1"));
     }
 }
 
-fn self_signed() -> Card {
+#[tokio::test]
+async fn what_is_no_certificate_leaves_no_line_in_the_audit_trail() {
+    let log = Log::begin();
+    let collector = start_known(Asked::default()).await;
+    let mut socket = TcpStream::connect(collector.address).await.unwrap();
+    socket.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    log.says("it speaks plaintext").await;
+    drop(TcpStream::connect(collector.address).await.unwrap());
+    let card = self_signed(rcgen::IsCa::NoCa);
+    let mut config = collector.client(None);
+    config.client_auth_cert_resolver = Arc::new(Shows::new(&card));
+    health(dial(collector.address, config).await.unwrap()).await.unwrap_err();
+    let entries = eventually(async || {
+        let entries = collector.registry.audit(None).await.unwrap();
+        (!entries.is_empty()).then_some(entries)
+    });
+    let details: Vec<_> = entries.await.into_iter().map(|entry| entry.detail).collect();
+    let says = "TLS handshake: its certificate was signed by an authority that is not trusted here";
+    assert_eq!(details, [says], "what came before would stand before it");
+}
+
+fn self_signed(is_ca: rcgen::IsCa) -> Card {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
+    params.is_ca = is_ca;
     params.subject_alt_names = vec![rcgen::SanType::URI(URI.try_into().unwrap())];
     Card { certificate: params.self_signed(&key).unwrap().into(), key }
 }
@@ -197,7 +238,7 @@ async fn who_shows_anothers_certificate_hears_who_can_help() {
     for ((certificate, key), says) in [
         (
             collector.others.certificate("fleetmark://reader/x", collector.now() - 1.hours()),
-            "refuses the certificate of --tls-cert (CertificateExpired); if it has ended, the authority that issued it must",
+            "if it has ended, the authority that issued it must issue another",
         ),
         (Other::new().certificate("fleetmark://reader/x", soon), "of --tls-cert (UnknownCA)"),
     ] {
@@ -226,6 +267,12 @@ async fn a_client_that_believes_somebody_else_is_told_of() {
     assert!(dial(collector.address, client(roots, None)).await.is_err());
     let line = log.says("it does not trust this collector's certificate").await;
     assert!(line.contains("no TLS with 127.0.0.1:"), "{line}");
+    // A client that wants another name is told of as well, though the line before is new.
+    let tcp = TcpStream::connect(collector.address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(collector.client(None)));
+    let name = rustls::pki_types::ServerName::try_from("elsewhere").unwrap();
+    connector.connect(name, tcp).await.unwrap_err();
+    log.says("it is not the one that host expects: it has another name").await;
 }
 
 #[tokio::test]

@@ -17,7 +17,8 @@ use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 use tonic::Status;
 
-use super::{known::*, raw::eventually, *};
+use super::{handshakes::Log, known::*, raw::eventually, *};
+use crate::registry::{AuditEntry, Event};
 
 const HOSTS: [&str; 2] = ["a", "b"];
 /// Long enough for any test.
@@ -67,6 +68,25 @@ fn no_sequence_of_calls_touches_what_is_anothers() {
             Ok(())
         })
         .unwrap();
+}
+
+#[tokio::test]
+async fn who_claims_to_be_another_host_stands_in_the_log_and_the_audit_trail() {
+    let log = Log::begin();
+    let world = World::start().await;
+    let report = |host: &str| Encoded::new(&testing::pair(host, 0.5)).into_envelope();
+    let batch = vec![report("b"), report("a"), report("b")];
+    submit(&world.agents[0].channel, batch).await.unwrap();
+    let line = log.says("rejected report").await;
+    assert!(line.contains(" of agent a at 127.0.0.1: \"host.id: "), "{line}");
+    let entry = eventually(async || {
+        let entries = world.collector.registry.audit(None).await.unwrap();
+        entries.into_iter().find(|entry| entry.detail.contains("report of host"))
+    });
+    let AuditEntry { event, who, address, detail, .. } = entry.await;
+    let told = (event, who.as_str(), address.as_str(), detail.as_str());
+    let says = "Ingest/Submit: report of host b rejected, and 1 more of others in the same batch";
+    assert_eq!(told, (Event::Refused, "agent a", "127.0.0.1", says));
 }
 
 /// A collector with two agents, and what must be so there.

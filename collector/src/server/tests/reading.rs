@@ -36,7 +36,7 @@ async fn rest(mut answer: Streaming<KeptRun>) -> Result<Vec<KeptRun>, Status> {
 }
 
 /// A connection on which next to nothing may be on its way unread.
-async fn narrow(address: SocketAddr) -> Channel {
+pub(super) async fn narrow(address: SocketAddr) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let endpoint = endpoint.initial_stream_window_size(65_535);
     endpoint.initial_connection_window_size(65_535).connect().await.unwrap()
@@ -179,7 +179,9 @@ async fn who_is_revoked_while_reading_gets_no_more() {
     let created = desk.create_token(asked, &by).await.unwrap();
     let bearer = Bearer::new(&created.token.parse().unwrap());
 
-    let bounds = Bounds { refresh: SOON, ..Bounds::default() };
+    // It is one page: what was read before is not sent either.
+    let reading = Reading { page_bytes: 1 << 30, ..Reading::default() };
+    let bounds = Bounds { refresh: SOON, reading, ..Bounds::default() };
     let trust = Trust { loopback: false, network: false };
     let setup = Setup { trust, registry: Some(registry), ..Setup::local(bounds) };
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
