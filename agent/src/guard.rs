@@ -377,13 +377,17 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        put("proc/self/status", "Cpus_allowed_list:\t0-1\n");
-        put("proc/stat", "cpu0 0 0 0 100 0 0 0 0 0 0\ncpu1 0 0 0 100 0 0 0 0 0 0\n");
+        // So many CPUs that those which this process uses itself, for other tests too, are few beside them.
+        let stat = |busy: u32| -> String {
+            (0..64).map(|cpu| format!("cpu{cpu} {busy} 0 0 100 0 0 0 0 0 0\n")).collect()
+        };
+        put("proc/self/status", "Cpus_allowed_list:\t0-63\n");
+        put("proc/stat", &stat(0));
         let guard = guard(rules(), state.path());
         let plan = plan();
         let stop = Arc::new(AtomicBool::new(false));
         let mut watch = guard.watch(&stop, root.path());
-        put("proc/stat", "cpu0 300 0 0 100 0 0 0 0 0 0\ncpu1 0 0 0 400 0 0 0 0 0 0\n");
+        put("proc/stat", &stat(300));
         let begin = Instant::now();
         let ended = loop {
             let progress = Progress { done: 1, total: 9, next: &plan.cells[0], usage: used(0) };
