@@ -140,7 +140,8 @@ impl Ordinary {
             fs::copy(&binary, folder.path().join(binary.file_name().unwrap())).unwrap();
         }
         let root = geteuid().is_root();
-        let user = if root { 20_000 + std::process::id() % 30_000 } else { geteuid().as_raw() };
+        // Another one than where threads are limited: a user's threads are counted together.
+        let user = if root { 50_000 + std::process::id() % 10_000 } else { geteuid().as_raw() };
         Some(Self { folder, user })
     }
 
