@@ -5,21 +5,15 @@ use std::collections::BTreeSet;
 use fleetmark_proto::{
     id::HostId,
     plan::{Scenario, Spawner, Workload},
-    samples::{median, median_ratio},
-    unit::Nanos,
+    report::Report,
+    unit::{Nanos, count},
 };
 
 use super::{FacetValue, Filter, Question, grouped, medians::groups};
-use crate::{stats::collided, store::StoredRun};
-
-/// Fewer hosts than this do not tell who stands out.
-const FEWEST: usize = 12;
-/// A modified z-score over this stands out.
-const FAR: f64 = 3.5;
-/// But only if it is this many times as slow as the median.
-const OFF: f64 = 1.05;
-/// By what the distance to the median, in median distances, is a standard score.
-const TO_Z: f64 = 0.6745;
+use crate::{
+    stats::{HOSTS, Spread as Lie, collided},
+    store::StoredRun,
+};
 
 /// The hosts of one group of a report.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +54,7 @@ pub struct HostValue {
     pub value: Nanos,
     /// To the median of all.
     pub ratio: f64,
-    /// Whether it is far slower than the others are from each other: modified z-score over 3.5 and at least 5%, of twelve hosts or more.
+    /// Whether it is slow among the others, as `outliers` has it, of as many hosts as that takes.
     pub stands_out: bool,
 }
 
@@ -85,20 +79,22 @@ fn spread(
         let wanted = group.spawners().filter(|spawner| filter.wants(key.scenario, *spawner));
         for spawner in wanted.filter(|_| key.series.is_none()) {
             let values: Vec<_> = group.values(spawner).collect();
-            let Some(median) = median(&values.iter().map(|it| it.1).collect::<Vec<_>>()) else {
+            let Some(lie) = Lie::of(&values.iter().map(|it| it.1).collect::<Vec<_>>()) else {
                 continue;
             };
-            if values.len() < 2 || median.0 == 0 {
+            if lie.hosts < 2 || lie.median.0 == 0 {
                 continue;
             }
-            let ratio = |value: Nanos| value.to_f64() / median.to_f64();
-            let far = far(&values.iter().map(|it| ratio(it.1)).collect::<Vec<_>>());
-            let host = |(report, value): (&fleetmark_proto::report::Report, Nanos)| HostValue {
-                id: report.host.id.clone(),
-                name: report.host.name.clone(),
-                value,
-                ratio: ratio(value),
-                stands_out: far.is_some_and(|far| ratio(value) > far),
+            let can_tell = lie.hosts >= count(HOSTS);
+            let host = |(report, value): (&Report, Nanos)| {
+                let deviation = lie.deviation(value);
+                HostValue {
+                    id: report.host.id.clone(),
+                    name: report.host.name.clone(),
+                    value,
+                    ratio: deviation.ratio,
+                    stands_out: can_tell && deviation.is_slow(),
+                }
             };
             let mut hosts: Vec<HostValue> = values.into_iter().map(host).collect();
             hosts.sort_by(|a, b| (a.value, &a.id).cmp(&(b.value, &b.id)));
@@ -108,24 +104,13 @@ fn spread(
                 workload: key.workload,
                 units: key.units,
                 build: key.build.clone(),
-                median,
+                median: lie.median,
                 hosts,
             });
         }
     }
     let by = question.by.iter().map(|facet| FacetValue::of(facet, newest)).collect();
     Some(Spread { by, cells })
-}
-
-/// The ratio to the median over which a host stands out; `None` if there are too few to tell.
-fn far(ratios: &[f64]) -> Option<f64> {
-    if ratios.len() < FEWEST {
-        return None;
-    }
-    let middle = median_ratio(ratios)?;
-    let distances: Vec<f64> = ratios.iter().map(|ratio| (ratio - middle).abs()).collect();
-    let distance = median_ratio(&distances)?;
-    Some((middle + FAR * distance / TO_Z).max(middle * OFF))
 }
 
 #[cfg(test)]
