@@ -38,6 +38,9 @@ fn cells_that_need_too_many_threads_fail_with_a_reason() {
             "1",
             "--cpu-rounds",
             "5000",
+            // All threads wait at one time however slowly they are made.
+            "--wait",
+            "1s",
             "--format",
             "json",
             "--host-id",
