@@ -24,6 +24,7 @@ pub mod stats;
 pub mod status;
 pub mod store;
 pub mod view;
+mod web;
 
 #[cfg(test)]
 mod testing;

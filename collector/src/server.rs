@@ -11,13 +11,14 @@ mod rights;
 mod standing;
 mod tls;
 mod trail;
+mod visits;
 
 pub use admission::Admitted;
 pub(crate) use connections::Peer;
 pub use connections::raise_open_files;
 pub use guard::Trust;
 pub(crate) use leave::Leave;
-pub use listening::{Listeners, Socket, bind, bind_socket, check_listen};
+pub use listening::{Listeners, Socket, bind, bind_http, bind_socket, check_listen};
 pub use tls::{Tls, TlsError, TlsFiles};
 pub(crate) use trail::Trail;
 
@@ -32,6 +33,7 @@ use fleetmark_proto::{
     },
 };
 use tokio::{
+    net::TcpListener,
     sync::oneshot,
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
@@ -53,12 +55,15 @@ use crate::{
     query::{QueryService, Reading},
     registry::Registry,
     store::{Store, StoreError},
+    web::{Load, Names, Web},
 };
 use admission::{Gate, Gated};
 use connections::Watch;
 use door::{Door, Witness};
 use guard::{Guard, Policy};
 use standing::Standings;
+use tls::Spoken;
+use visits::Visits;
 
 /// Nothing shorter is kind to a network; balancers drop what is idle for a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -81,6 +86,9 @@ pub enum ServeError {
     /// The address is taken.
     #[error("{0} is in use; stop what listens there, or choose another with --listen")]
     InUse(SocketAddr),
+    /// The same, of an address for browsers.
+    #[error("{0} is in use; stop what listens there, or choose another with --http")]
+    HttpInUse(SocketAddr),
     /// The address cannot be had.
     #[error("cannot listen on {address}")]
     Listen {
@@ -205,6 +213,10 @@ pub struct Setup {
     pub registry: Option<Arc<dyn Registry>>,
     /// Where hosts reach it, as tokens say that it makes.
     pub endpoint: Option<Url>,
+    /// What browsers may call it beside its address, `localhost` and the endpoint's host.
+    pub name: Option<String>,
+    /// Where pages are read from, if not from what agents write to: whoever reads at length keeps nobody there waiting.
+    pub readable: Option<Arc<dyn Store>>,
 }
 
 impl Setup {
@@ -219,6 +231,8 @@ impl Setup {
             authority: None,
             registry: None,
             endpoint: None,
+            name: None,
+            readable: None,
         }
     }
 }
@@ -266,16 +280,17 @@ pub async fn serve_as(
     let tally = Arc::new(Tally::default());
     let gate = Gate::new(bounds, Arc::clone(&tally));
     let query = QueryService::new(Arc::clone(&store), Arc::clone(&tally), bounds.reading);
-    let committer = Committer::start(store, bounds.grouping);
+    let committer = Committer::start(Arc::clone(&store), bounds.grouping);
+    let web = web(&setup, store, &tally, &gate, &committer);
     let trail = setup.registry.clone().map(|registry| Arc::new(Trail::begin(registry)));
     let (clock, count) = (setup.clock.clone(), Arc::clone(&tally));
     let ingest = IngestService::new(committer.clone(), clock, count, trail.clone());
     let ingest = IngestServer::new(ingest).max_decoding_message_size(limits::MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     say(&health, ServingStatus::NotServing).await;
-    let (policy, _keepers) = policy(&setup, &tally, trail.clone()).await?;
+    let (policy, mut tasks) = policy(&setup, &tally, trail.clone()).await?;
     let gated = || Arc::clone(&gate);
-    let router = router(policy, health_service)?
+    let router = router(Arc::clone(&policy), health_service)?
         .add_service(Gated::new(ingest, gated()))
         .add_service(Gated::new(QueryServer::new(query), gated()))
         .add_optional_service(
@@ -284,14 +299,17 @@ pub async fn serve_as(
         .add_optional_service(control(&setup).map(|service| Gated::new(service, gated())));
 
     let (end, ended) = oneshot::channel::<()>();
-    let door = Door::new(bounds, setup.tls, setup.authority, Witness { trail, clock: setup.clock });
-    let connections = door.open(listeners);
-    let server = router.serve_with_incoming_shutdown(connections, async {
+    let witness = Witness { trail, clock: setup.clock.clone() };
+    let Listeners { network, socket, http } = listeners;
+    let visits = visits(&setup, http, policy, &web, witness.clone(), &mut tasks);
+    let door = Door::new(bounds, setup.tls, Spoken::Calls, setup.authority, witness);
+    let server = router.serve_with_incoming_shutdown(door.open(network, socket), async {
         // A sender that is gone is as good a reason to stop.
         let _ = ended.await;
     });
     tokio::pin!(server, shutdown);
     say(&health, ServingStatus::Serving).await;
+    web.set_serving(true);
     tokio::select! {
         broken = &mut server => {
             broken?;
@@ -300,6 +318,7 @@ pub async fn serve_as(
         () = &mut shutdown => {}
     }
     say(&health, ServingStatus::NotServing).await;
+    web.set_serving(false);
     gate.close();
     // Connections stay open and are accepted meanwhile, so that everybody hears that the collector is about to stop.
     let finished = async {
@@ -319,10 +338,73 @@ pub async fn serve_as(
     }
     // There is a receiver as long as the server is there.
     let _ = end.send(());
-    if let Ok(ended) = timeout(LINGER, server).await {
+    let (ended, ()) = tokio::join!(timeout(LINGER, server), visits.end());
+    if let Ok(ended) = ended {
         ended?;
     }
     Ok(Served { tally, cut_off: 0 })
+}
+
+/// What there is over HTTP.
+fn web(
+    setup: &Setup,
+    store: Arc<dyn Store>,
+    tally: &Arc<Tally>,
+    gate: &Arc<Gate>,
+    committer: &Committer,
+) -> Arc<Web> {
+    let gate = Arc::clone(gate);
+    let load = move || Load {
+        let_in: gate.calls(),
+        in_work: gate.in_work(),
+        request_bytes: gate.bytes(),
+    };
+    let store = setup.readable.clone().unwrap_or(store);
+    let clock = setup.clock.clone();
+    Arc::new(Web::new(clock, store, Arc::clone(tally), committer.clone(), Box::new(load)))
+}
+
+/// Has pages served on these listeners by a task, until that is ended.
+fn visits(
+    setup: &Setup,
+    listeners: Vec<TcpListener>,
+    policy: Arc<Policy>,
+    web: &Arc<Web>,
+    witness: Witness,
+    tasks: &mut JoinSet<()>,
+) -> Visiting {
+    let connections = setup.bounds.connections.min(limits::HTTP_CONNECTIONS);
+    let bounds = Bounds { connections, ..setup.bounds };
+    let endpoint = setup.endpoint.as_ref().and_then(|url| url.host_str().map(str::to_owned));
+    let names = Names::new(endpoint.into_iter().chain(setup.name.clone()));
+    let (end, ended) = oneshot::channel();
+    let (done, over) = oneshot::channel::<()>();
+    if !listeners.is_empty() {
+        let (tls, authority) = (setup.tls.clone(), setup.authority.clone());
+        let door = Door::new(bounds, tls, Spoken::Pages, authority, witness);
+        let connections = door.open(listeners, None);
+        let visits = Visits { policy, web: Arc::clone(web), names: Arc::new(names), bounds };
+        tasks.spawn(async move {
+            visits.serve(connections, ended).await;
+            drop(done);
+        });
+    }
+    Visiting { end, over }
+}
+
+/// The task that serves pages.
+struct Visiting {
+    end: oneshot::Sender<()>,
+    over: oneshot::Receiver<()>,
+}
+
+impl Visiting {
+    /// Has it end, and returns when it has.
+    async fn end(self) {
+        // Where there is none, there is nothing to wait for either.
+        let _ = self.end.send(());
+        let _ = self.over.await;
+    }
 }
 
 /// What decides of each call, and the tasks that keep it up to date until they are dropped.
