@@ -12,7 +12,10 @@ use crate::{
         AdviseArgs, CompareArgs, DiffArgs, ExportArgs, HistoryArgs, HostArgs, ListArgs,
         OutliersArgs, ReportArgs, SourceArgs,
     },
-    render::{self, RenderError},
+    render::{
+        self, RenderError,
+        html::{self, Links},
+    },
     source::Source,
     stats,
     store::StoredRun,
@@ -31,7 +34,8 @@ pub(crate) async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
         PageFormat::Plain(format) => render::medians(&view, format)?,
         PageFormat::Html => {
             let spreads = view::spreads(&runs, &filter, &question);
-            render::report(&view, &spreads, &view::advise(&runs, &filter, now))
+            let advice = view::advise(&runs, &filter, now);
+            html::report(&view, &spreads, &advice, Links::None).file()
         }
     };
     if view.profiles.is_empty() {
@@ -64,7 +68,10 @@ pub(crate) async fn compare(arguments: CompareArgs) -> Result<Exit, Stopped> {
     let runs = whole(source.runs(view::earliest(&sides, &filter, now)).await?);
     let line = match view::compare(&runs, &filter, &sides, now) {
         Ok(comparison) => {
-            output.write(&render::comparison(&comparison, output.format)?)?;
+            output.write(&match output.format {
+                PageFormat::Plain(format) => render::comparison(&comparison, format)?,
+                PageFormat::Html => html::compare(&comparison, Links::None).file(),
+            })?;
             return Ok(Exit::Success);
         }
         Err(
@@ -91,7 +98,13 @@ pub(crate) async fn outliers(arguments: OutliersArgs) -> Result<Exit, Stopped> {
     let source = source(&from).await?;
     let runs = matching(&source, &filter).await?;
     let view = view::outliers(&runs, &filter, &by, now);
-    let text = render::outliers(&view, output.format)?;
+    let text = match output.format {
+        PageFormat::Plain(format) => render::outliers(&view, format)?,
+        PageFormat::Html => {
+            let spreads = view::spreads_of_all(&runs, &filter, &by);
+            html::outliers(&view, &spreads, Links::None).file()
+        }
+    };
     if view.groups.is_empty() {
         return nothing_matches(&source, &filter, &output, &text).await;
     }
@@ -106,7 +119,10 @@ pub(crate) async fn history(arguments: HistoryArgs) -> Result<Exit, Stopped> {
     let source = source(&from).await?;
     let runs = matching(&source, &filter).await?;
     let view = view::history(&runs, &filter, &by, bucket, now);
-    let text = render::history(&view, output.format)?;
+    let text = match output.format {
+        PageFormat::Plain(format) => render::history(&view, format)?,
+        PageFormat::Html => html::history(&view, Links::None).file(),
+    };
     if view.subjects.is_empty() {
         return nothing_matches(&source, &filter, &output, &text).await;
     }
@@ -115,12 +131,18 @@ pub(crate) async fn history(arguments: HistoryArgs) -> Result<Exit, Stopped> {
 }
 
 pub(crate) async fn host(arguments: HostArgs) -> Result<Exit, Stopped> {
-    let HostArgs { host: wanted, since, list: ListArgs { source: from, output } } = arguments;
+    let HostArgs { host: wanted, since, source: from, output } = arguments;
     let now = Timestamp::now();
     let runs = whole(source(&from).await?.runs(None).await?);
     match view::host(&runs, &wanted, Some(since.before(now)), now) {
         Ok(view) => {
-            output.write(&render::host(&view, output.format)?)?;
+            output.write(&match output.format {
+                PageFormat::Plain(format) => render::host(&view, format)?,
+                PageFormat::Html => {
+                    let (spreads, history) = view::around(&view, &runs, now);
+                    html::host(&view, &spreads, &history, Links::None).file()
+                }
+            })?;
             Ok(Exit::Success)
         }
         Err(unknown @ NotOneHost::Unknown { .. }) => {

@@ -46,7 +46,7 @@ fn table(view: &HostView, look: Look) -> String {
     text
 }
 
-fn identity(view: &HostView) -> Vec<(&'static str, String)> {
+pub(super) fn identity(view: &HostView) -> Vec<(&'static str, String)> {
     let mut facts = vec![("state", state(view))];
     if let Some(slow) = &view.slow {
         let of_group = ["profile", "group"];
@@ -140,7 +140,7 @@ fn system(system: &System) -> Vec<(&'static str, String)> {
     facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-fn cells(view: &HostView) -> Grid {
+pub(super) fn cells(view: &HostView) -> Grid {
     let row = |cell: &CellRow| {
         vec![
             cell.scenario.to_string(),
@@ -170,7 +170,7 @@ fn cells(view: &HostView) -> Grid {
     }
 }
 
-fn runs(runs: &[RunRow]) -> Grid {
+pub(super) fn runs(runs: &[RunRow]) -> Grid {
     let row = |run: &RunRow| {
         let mut why = run.reasons.clone();
         why.extend(run.partial.clone());

@@ -49,7 +49,7 @@ fn table(view: &OutliersView, look: Look) -> String {
 
 /// A host that is slow: since when, why, and in what.
 fn slow(host: &SlowHost, look: Look) -> String {
-    let title = format!("host {} is slow, {}", host.host, host.state.words());
+    let title = title(host);
     let mut text = match look {
         Look::Text => format!("{title}\n"),
         Look::Markdown => format!("## {title}\n\n"),
@@ -58,6 +58,11 @@ fn slow(host: &SlowHost, look: Look) -> String {
     text.push('\n');
     text.push_str(&look.grid(&cells(&host.cells)));
     text
+}
+
+/// Which host is slow, and how sure that is.
+pub(super) fn title(host: &SlowHost) -> String {
+    format!("host {} is slow, {}", host.host, host.state.words())
 }
 
 /// What is told of a slow host in words.
@@ -83,7 +88,7 @@ pub(super) fn facts(host: &SlowHost) -> Vec<(&'static str, String)> {
     facts
 }
 
-fn cells(cells: &[SlowCellView]) -> Grid {
+pub(super) fn cells(cells: &[SlowCellView]) -> Grid {
     let row = |cell: &SlowCellView| {
         vec![
             cell.scenario.to_string(),
@@ -110,7 +115,7 @@ fn cells(cells: &[SlowCellView]) -> Grid {
     }
 }
 
-fn looked(groups: &[Looked]) -> Grid {
+pub(super) fn looked(groups: &[Looked]) -> Grid {
     let row = |group: &Looked| {
         vec![
             group.id.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -134,7 +139,7 @@ fn looked(groups: &[Looked]) -> Grid {
 }
 
 /// Why groups and hosts were not judged, and by which rule the others were.
-fn notes(view: &OutliersView) -> Vec<String> {
+pub(super) fn notes(view: &OutliersView) -> Vec<String> {
     let mut lines = Vec::new();
     for group in &view.groups {
         let name = &group.name;
