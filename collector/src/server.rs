@@ -301,8 +301,8 @@ pub async fn serve_as(
     let (end, ended) = oneshot::channel::<()>();
     let witness = Witness { trail, clock: setup.clock.clone() };
     let Listeners { network, socket, http } = listeners;
-    let visits = visits(&setup, http, policy, &web, witness.clone(), &mut tasks);
-    let door = Door::new(bounds, setup.tls, Spoken::Calls, setup.authority, witness);
+    let (tls, authority) = (setup.tls.clone(), setup.authority.clone());
+    let door = Door::new(bounds, tls, Spoken::Calls, authority, witness.clone());
     let server = router.serve_with_incoming_shutdown(door.open(network, socket), async {
         // A sender that is gone is as good a reason to stop.
         let _ = ended.await;
@@ -310,6 +310,7 @@ pub async fn serve_as(
     tokio::pin!(server, shutdown);
     say(&health, ServingStatus::Serving).await;
     web.set_serving(true);
+    let visits = visits(&setup, http, policy, &web, witness, &mut tasks);
     tokio::select! {
         broken = &mut server => {
             broken?;
@@ -354,11 +355,8 @@ fn web(
     committer: &Committer,
 ) -> Arc<Web> {
     let gate = Arc::clone(gate);
-    let load = move || Load {
-        let_in: gate.calls(),
-        in_work: gate.in_work(),
-        request_bytes: gate.bytes(),
-    };
+    let load =
+        move || Load { let_in: gate.calls(), in_work: gate.in_work(), request_bytes: gate.bytes() };
     let store = setup.readable.clone().unwrap_or(store);
     let clock = setup.clock.clone();
     Arc::new(Web::new(clock, store, Arc::clone(tally), committer.clone(), Box::new(load)))

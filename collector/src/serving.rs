@@ -92,7 +92,9 @@ pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<E
     tracing::info!("listening on {place}, storing in {}", arguments.store.store);
     for address in addresses(&listeners.http)? {
         let scheme = if terms.tls.is_some() { "https" } else { "http" };
-        tracing::info!("pages are at {scheme}://{address}/, with /metrics and /healthz beside them");
+        tracing::info!(
+            "pages are at {scheme}://{address}/, with /metrics and /healthz beside them"
+        );
     }
     if let Some(error) = no_socket {
         tracing::warn!("no Unix socket: {}", one_line(&error));
@@ -108,8 +110,7 @@ pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<E
     let endpoint = arguments.endpoint;
     let name = uname().nodename().to_str().ok().map(str::to_owned);
     let readable = readable(&arguments.store.store, &listeners).await;
-    let setup =
-        Setup { bounds, clock, trust, tls, authority, registry, endpoint, name, readable };
+    let setup = Setup { bounds, clock, trust, tls, authority, registry, endpoint, name, readable };
     let served = server::serve_as(setup, listeners, opened, shutdown).await?;
     conclude(&served);
     Ok(Exit::Success)

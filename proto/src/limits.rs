@@ -99,6 +99,8 @@ pub const CONNECTIONS: usize = 2_560;
 pub const HTTP_CONNECTIONS: usize = 256;
 /// Headers of one request for a page.
 pub const HTTP_HEADERS: usize = 64;
+/// Pages that are asked for at a time. Who comes when there are as many is told to come again.
+pub const PAGES: usize = 128;
 /// How long a browser is kept waiting for a page, those included that others wait for before it.
 pub const PAGE_BUILD: Duration = Duration::from_secs(60);
 /// For how long a page may be of what was read before.

@@ -171,7 +171,9 @@ impl Committing {
             // What the store says may name files; that is for the operator.
             self.troubles.happened(|times| {
                 let cause = shell::one_line(&error);
-                tracing::error!("nothing can be stored ({times} times since this was said): {cause}");
+                tracing::error!(
+                    "nothing can be stored ({times} times since this was said): {cause}"
+                );
             });
             SubmitError::Store(Arc::new(error))
         })?;

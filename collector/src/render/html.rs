@@ -4,6 +4,7 @@
 
 mod chart;
 mod compare;
+mod dashboard;
 mod fleet;
 mod history;
 mod host;
@@ -12,6 +13,7 @@ mod page;
 mod profile;
 
 pub use compare::compare;
+pub use dashboard::{Choosing, Frame, arrivals, fleet, framed, hosts, message};
 pub use history::history;
 pub use host::host;
 pub use outliers::outliers;

@@ -138,7 +138,8 @@ impl Visit {
     async fn answer(&self, mut asked: http::request::Parts) -> web::Answer {
         let Visits { policy, web, names, .. } = &self.visits;
         if asked.method != Method::GET && asked.method != Method::HEAD {
-            let mut answer = web::line(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here");
+            let mut answer =
+                web::line(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here");
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
@@ -154,7 +155,7 @@ impl Visit {
             return web::line(StatusCode::MISDIRECTED_REQUEST, line);
         }
         asked.headers.remove(AUTHORIZATION);
-        web.answer(&asked).await
+        Arc::clone(web).answer(asked).await
     }
 }
 
@@ -252,7 +253,10 @@ mod tests {
         assert_eq!(unknown.headers().get_all(WWW_AUTHENTICATE).iter().count(), 2);
         let revoked = refusal(&Denied::Host(Refused::RevokedHost("a".parse().unwrap())));
         assert_eq!(revoked.status(), StatusCode::FORBIDDEN);
-        assert!(revoked.headers().get(WWW_AUTHENTICATE).is_none(), "another password will not help");
+        assert!(
+            revoked.headers().get(WWW_AUTHENTICATE).is_none(),
+            "another password will not help"
+        );
         let later = refusal(&Denied::CannotTell);
         assert_eq!(later.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(later.headers()[RETRY_AFTER], "10");

@@ -120,12 +120,7 @@ impl Measured<'_> {
         let help = "Batches of reports that wait for a commit";
         gauge(all, "commit_queue_batches", help, self.batches_waiting);
         let help = "How long commits took, failed ones too";
-        all.register_with_unit(
-            "commit_duration",
-            help,
-            Unit::Seconds,
-            self.commit_times.clone(),
-        );
+        all.register_with_unit("commit_duration", help, Unit::Seconds, self.commit_times.clone());
         let help = "Whether the store can be read";
         gauge(all, "store_readable", help, usize::from(self.store_readable));
         if let Some(bytes) = self.store_bytes {

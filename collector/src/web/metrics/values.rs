@@ -182,8 +182,7 @@ impl Profile {
     ) -> Option<Self> {
         // Every group is a profile, as nothing else was asked for.
         let id = profile.id.as_ref()?;
-        let labels =
-            ProfileLabels { profile: profile.name.clone(), profile_id: id.to_string() };
+        let labels = ProfileLabels { profile: profile.name.clone(), profile_id: id.to_string() };
         let median = |cell: &crate::view::CellView| {
             let key = CellKey { scenario: cell.scenario, spawner: cell.spawner };
             let measured = (cell.workload, cell.units, cell.build.clone());
