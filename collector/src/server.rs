@@ -33,7 +33,6 @@ use fleetmark_proto::{
     },
 };
 use tokio::{
-    net::TcpListener,
     sync::oneshot,
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
@@ -55,7 +54,6 @@ use crate::{
     query::{QueryService, Reading},
     registry::Registry,
     store::{Store, StoreError},
-    web::{Load, Names, Web},
 };
 use admission::{Gate, Gated};
 use connections::Watch;
@@ -63,7 +61,6 @@ use door::{Door, Witness};
 use guard::{Guard, Policy};
 use standing::Standings;
 use tls::Spoken;
-use visits::Visits;
 
 /// Nothing shorter is kind to a network; balancers drop what is idle for a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -281,7 +278,7 @@ pub async fn serve_as(
     let gate = Gate::new(bounds, Arc::clone(&tally));
     let query = QueryService::new(Arc::clone(&store), Arc::clone(&tally), bounds.reading);
     let committer = Committer::start(Arc::clone(&store), bounds.grouping);
-    let web = web(&setup, store, &tally, &gate, &committer);
+    let web = visits::web(&setup, store, &tally, &gate, &committer);
     let trail = setup.registry.clone().map(|registry| Arc::new(Trail::begin(registry)));
     let (clock, count) = (setup.clock.clone(), Arc::clone(&tally));
     let ingest = IngestService::new(committer.clone(), clock, count, trail.clone());
@@ -310,7 +307,7 @@ pub async fn serve_as(
     tokio::pin!(server, shutdown);
     say(&health, ServingStatus::Serving).await;
     web.set_serving(true);
-    let visits = visits(&setup, http, policy, &web, witness, &mut tasks);
+    let visits = visits::begin(&setup, http, policy, &web, witness, &mut tasks);
     tokio::select! {
         broken = &mut server => {
             broken?;
@@ -344,65 +341,6 @@ pub async fn serve_as(
         ended?;
     }
     Ok(Served { tally, cut_off: 0 })
-}
-
-/// What there is over HTTP.
-fn web(
-    setup: &Setup,
-    store: Arc<dyn Store>,
-    tally: &Arc<Tally>,
-    gate: &Arc<Gate>,
-    committer: &Committer,
-) -> Arc<Web> {
-    let gate = Arc::clone(gate);
-    let load =
-        move || Load { let_in: gate.calls(), in_work: gate.in_work(), request_bytes: gate.bytes() };
-    let store = setup.readable.clone().unwrap_or(store);
-    let clock = setup.clock.clone();
-    Arc::new(Web::new(clock, store, Arc::clone(tally), committer.clone(), Box::new(load)))
-}
-
-/// Has pages served on these listeners by a task, until that is ended.
-fn visits(
-    setup: &Setup,
-    listeners: Vec<TcpListener>,
-    policy: Arc<Policy>,
-    web: &Arc<Web>,
-    witness: Witness,
-    tasks: &mut JoinSet<()>,
-) -> Visiting {
-    let connections = setup.bounds.connections.min(limits::HTTP_CONNECTIONS);
-    let bounds = Bounds { connections, ..setup.bounds };
-    let endpoint = setup.endpoint.as_ref().and_then(|url| url.host_str().map(str::to_owned));
-    let names = Names::new(endpoint.into_iter().chain(setup.name.clone()));
-    let (end, ended) = oneshot::channel();
-    let (done, over) = oneshot::channel::<()>();
-    if !listeners.is_empty() {
-        let (tls, authority) = (setup.tls.clone(), setup.authority.clone());
-        let door = Door::new(bounds, tls, Spoken::Pages, authority, witness);
-        let connections = door.open(listeners, None);
-        let visits = Visits { policy, web: Arc::clone(web), names: Arc::new(names), bounds };
-        tasks.spawn(async move {
-            visits.serve(connections, ended).await;
-            drop(done);
-        });
-    }
-    Visiting { end, over }
-}
-
-/// The task that serves pages.
-struct Visiting {
-    end: oneshot::Sender<()>,
-    over: oneshot::Receiver<()>,
-}
-
-impl Visiting {
-    /// Has it end, and returns when it has.
-    async fn end(self) {
-        // Where there is none, there is nothing to wait for either.
-        let _ = self.end.send(());
-        let _ = self.over.await;
-    }
 }
 
 /// What decides of each call, and the tasks that keep it up to date until they are dropped.

@@ -20,22 +20,27 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
-use tokio::{sync::oneshot, task::JoinSet, time::timeout};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::timeout};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{body::Body, transport::server::Connected as _};
 use tower::{Layer as _, Service};
 use zeroize::Zeroizing;
 
 use super::{
-    Bounds, KEEPALIVE, KEEPALIVE_ANSWER, LINGER,
+    Bounds, KEEPALIVE, KEEPALIVE_ANSWER, LINGER, Setup,
+    admission::Gate,
     connections::{Connection, Peer, Watch},
+    door::{Door, Witness},
     guard::Policy,
-    rights,
+    rights::{self, Right},
+    tls::Spoken,
 };
 use crate::{
     identity::{Denied, Who},
+    ingest::{Committer, Tally},
     registry::Refused,
-    web::{self, Names, Web},
+    store::Store,
+    web::{self, Load, Names, Web},
 };
 
 /// How a browser is told to ask for a token.
@@ -45,18 +50,77 @@ const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"fleetmark\"
 /// When to come again, in seconds, where a moment may cure what is wrong.
 const SOON: HeaderValue = HeaderValue::from_static("10");
 
+/// What there is over HTTP.
+pub(super) fn web(
+    setup: &Setup,
+    store: Arc<dyn Store>,
+    tally: &Arc<Tally>,
+    gate: &Arc<Gate>,
+    committer: &Committer,
+) -> Arc<Web> {
+    let gate = Arc::clone(gate);
+    let load =
+        move || Load { let_in: gate.calls(), in_work: gate.in_work(), request_bytes: gate.bytes() };
+    let store = setup.readable.clone().unwrap_or(store);
+    let clock = setup.clock.clone();
+    Arc::new(Web::new(clock, store, Arc::clone(tally), committer.clone(), Box::new(load)))
+}
+
+/// Has pages served on these listeners by a task, until that is ended.
+pub(super) fn begin(
+    setup: &Setup,
+    listeners: Vec<TcpListener>,
+    policy: Arc<Policy>,
+    web: &Arc<Web>,
+    witness: Witness,
+    tasks: &mut JoinSet<()>,
+) -> Visiting {
+    let connections = setup.bounds.connections.min(limits::HTTP_CONNECTIONS);
+    let bounds = Bounds { connections, ..setup.bounds };
+    let endpoint = setup.endpoint.as_ref().and_then(|url| url.host_str().map(str::to_owned));
+    let names = Names::new(endpoint.into_iter().chain(setup.name.clone()));
+    let (end, ended) = oneshot::channel();
+    let (done, over) = oneshot::channel::<()>();
+    if !listeners.is_empty() {
+        let (tls, authority) = (setup.tls.clone(), setup.authority.clone());
+        let door = Door::new(bounds, tls, Spoken::Pages, authority, witness);
+        let connections = door.open(listeners, None);
+        let visits = Visits { policy, web: Arc::clone(web), names: Arc::new(names), bounds };
+        tasks.spawn(async move {
+            visits.serve(connections, ended).await;
+            drop(done);
+        });
+    }
+    Visiting { end, over }
+}
+
+/// The task that serves pages.
+pub(super) struct Visiting {
+    end: oneshot::Sender<()>,
+    over: oneshot::Receiver<()>,
+}
+
+impl Visiting {
+    /// Has it end, and returns when it has.
+    pub(super) async fn end(self) {
+        // Where there is none, there is nothing to wait for either.
+        let _ = self.end.send(());
+        let _ = self.over.await;
+    }
+}
+
 /// Where browsers and scrapers come to.
 #[derive(Clone)]
-pub(super) struct Visits {
-    pub(super) policy: Arc<Policy>,
-    pub(super) web: Arc<Web>,
-    pub(super) names: Arc<Names>,
-    pub(super) bounds: Bounds,
+struct Visits {
+    policy: Arc<Policy>,
+    web: Arc<Web>,
+    names: Arc<Names>,
+    bounds: Bounds,
 }
 
 impl Visits {
     /// Answers on these connections until the end, and then for a moment what was asked before.
-    pub(super) async fn serve(
+    async fn serve(
         self,
         mut connections: ReceiverStream<io::Result<Connection>>,
         mut end: oneshot::Receiver<()>,
@@ -150,7 +214,8 @@ impl Visit {
             Err(denied) => return refusal(&denied),
         };
         // Who is trusted for its place may be a browser that a stranger's page leads here, by a name of the stranger's.
-        if caller.who == Who::Near && !names.are_ours(host(&asked)) {
+        let for_all = call.right == Right::Everybody;
+        if caller.who == Who::Near && !for_all && !names.are_ours(host(&asked)) {
             let line = "this collector is not called that; use its address, localhost, or the host of its --endpoint";
             return web::line(StatusCode::MISDIRECTED_REQUEST, line);
         }

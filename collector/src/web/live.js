@@ -11,14 +11,20 @@ function say(words) {
   if (live.textContent !== words) live.textContent = words;
 }
 
-function focusable(root) {
-  return [...root.querySelectorAll("a, summary, [tabindex]")];
+// Which of those that look the same this is: rows come and go, and whoever stands on one stays on it.
+function name(element) {
+  return `${element.tagName} ${element.getAttribute("href") ?? element.textContent}`;
+}
+
+function focusable(like) {
+  return [...page.querySelectorAll("a, summary, [tabindex]")].filter((it) => name(it) === like);
 }
 
 function put(next) {
   const opened = new Map([...page.querySelectorAll("details")].map((it, at) => [at, it.open]));
   const scrolled = [...page.querySelectorAll(".scroll")].map((it) => it.scrollLeft);
-  const focused = focusable(page).indexOf(document.activeElement);
+  const focused = page.contains(document.activeElement) ? name(document.activeElement) : null;
+  const place = focused === null ? -1 : focusable(focused).indexOf(document.activeElement);
   const [x, y] = [scrollX, scrollY];
   page.replaceChildren(...next.childNodes);
   page.dataset.tag = next.dataset.tag;
@@ -28,7 +34,7 @@ function put(next) {
   page.querySelectorAll(".scroll").forEach((it, at) => {
     it.scrollLeft = scrolled[at] ?? 0;
   });
-  if (focused >= 0) focusable(page)[focused]?.focus({ preventScroll: true });
+  if (place >= 0) focusable(focused)[place]?.focus({ preventScroll: true });
   scrollTo({ left: x, top: y, behavior: "instant" });
 }
 
@@ -65,5 +71,12 @@ async function keepLooking() {
   await look();
   setTimeout(keepLooking, EVERY);
 }
+
+// Fields that were left empty say nothing, and need not stand in an address that is shared.
+document.querySelector("form")?.addEventListener("formdata", ({ formData }) => {
+  const said = [...formData].filter(([, value]) => value !== "");
+  for (const name of [...formData.keys()]) formData.delete(name);
+  for (const [name, value] of said) formData.append(name, value);
+});
 
 if (page && live) keepLooking();

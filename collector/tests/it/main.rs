@@ -4,6 +4,7 @@
 
 mod about;
 mod advise;
+mod browser;
 mod command_line;
 mod compare;
 mod crowd;

@@ -103,7 +103,8 @@ fn bar(frame: &Frame<'_>) -> Markup {
 
 /// A form that needs no script: its fields are flags, and those left empty say nothing.
 fn form(frame: &Frame<'_>, choosing: Choosing) -> Markup {
-    let open = choosing == Choosing::Sides && frame.pairs.is_empty();
+    // Who has said nothing yet, or something wrong, will want it.
+    let open = frame.tag.is_empty() || (choosing == Choosing::Sides && frame.pairs.is_empty());
     let select = matches!(choosing, Choosing::Groups | Choosing::Kinds | Choosing::Lines);
     html! {
         details.choose open[open] {
@@ -125,9 +126,11 @@ fn form(frame: &Frame<'_>, choosing: Choosing) -> Markup {
                 @if choosing != Choosing::Host {
                     (choice(frame, "scenario", &Scenario::ALL.map(Scenario::name)))
                     (choice(frame, "spawner", &Spawner::ALL.map(Spawner::name)))
-                    (text(frame, "until", "until", "time, or 7d ago", None))
                 }
                 (text(frame, "since", "since", "time, or 30d ago", None))
+                @if choosing != Choosing::Host {
+                    (text(frame, "until", "until", "time, or 7d ago", None))
+                }
                 @if choosing != Choosing::Host { (suspect(frame)) }
                 button type="submit" { "Show" }
             }
