@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use fleetmark_proto::{
-    plan::Spawner,
     shell::grid::{Align, Grid},
     unit::{count, grouped},
 };
@@ -22,7 +21,7 @@ use crate::{
 /// Subjects that have pictures at most.
 const SUBJECTS: usize = 60;
 /// Points on a page, shared by its lines, and how many a line has at most and at least.
-const POINTS: usize = 12_000;
+const POINTS: usize = 10_000;
 const MOST_POINTS: usize = 200;
 const LEAST_POINTS: usize = 12;
 /// Rows of a page's tables, shared by its subjects, and how many one has at most and at least.
@@ -69,6 +68,7 @@ pub fn history(history: &History, links: Links) -> Page {
         (contents(shown))
         (chart::marks())
         main {
+            (key())
             @for (subject, number) in shown.iter().zip(1_u32..) {
                 @let id = format!("s{number}");
                 section aria-labelledby=(id) {
@@ -200,15 +200,9 @@ fn picture(
     let mut workloads: Vec<String> =
         lines.iter().map(|line| format!("{}: {}", line.scenario, line.workload)).collect();
     workloads.dedup();
-    let spawners: Vec<Spawner> = Spawner::ALL
-        .into_iter()
-        .filter(|it| lines.iter().any(|line| line.spawner == *it))
-        .collect();
     html! {
         @if let Some(picture) = courses(&panels, marks, &Told { id, title: &title, description }) {
             figure {
-                (chart::legend(&spawners))
-                (key())
                 (picture)
                 figcaption {
                     (workloads.join("; ")) ". The newest value that counts stands at the right."
@@ -223,7 +217,8 @@ fn picture(
     }
 }
 
-fn key() -> Markup {
+/// What the marks mean; a page has it once.
+pub(super) fn key() -> Markup {
     let marks = [
         ("step", chart::up(7.0, 7.0), "jumped up"),
         ("step", chart::down(7.0, 7.0), "jumped down"),
