@@ -28,8 +28,9 @@ fn a_report_is_one_file_for_a_browser() {
 }
 
 /// Each command that has a page, and what stands on it.
-const PAGES: [(&[&str], &str); 5] = [
+const PAGES: [(&[&str], &str); 6] = [
     (&["report"], "Which spawner for which work"),
+    (&["advise"], "waiting, as for I/O: tokio"),
     (&["compare", "tokio=1.54.1", "tokio=1.55.0"], ">11% faster</text>"),
     (&["host", "web-07"], "slow among hosts of its profile, confirmed"),
     (&["history", "--label", "role=db"], "6.12.41-cloud-amd64 on 16 hosts; wait thread +"),

@@ -22,6 +22,7 @@ use crate::{
     render::{advise, table},
     view::{
         Advice, CellSpread, Facet, HostValue, ProfileAdvice, ProfileView, SeriesView, Spread, View,
+        WorkAdvice,
     },
 };
 
@@ -99,20 +100,23 @@ fn advice_of(advice: &ProfileAdvice) -> Markup {
             dl.words {
                 @for work in &advice.works {
                     dt { (advise::heading(work)) }
-                    dd {
-                        (work.advice)
-                        @for missing in &work.missing {
-                            " Not known: " (missing.what)
-                            @if let Some(command) = &missing.command {
-                                "; measure it with " code { (command) }
-                            }
-                            "."
-                        }
-                        @for caveat in &work.caveats { " Note: " (caveat) "." }
-                    }
+                    dd { (in_words(work)) }
                 }
             }
         }
+    }
+}
+
+/// What is advised for one kind of work, what is not known, and what to keep in mind.
+pub(super) fn in_words(work: &WorkAdvice) -> Markup {
+    html! {
+        (work.advice)
+        @for missing in &work.missing {
+            " Not known: " (missing.what)
+            @if let Some(command) = &missing.command { "; measure it with " code { (command) } }
+            "."
+        }
+        @for caveat in &work.caveats { " Note: " (caveat) "." }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The pages of `compare`, `host`, `history` and `outliers`.
+//! The pages of `advise`, `compare`, `host`, `history` and `outliers`.
 
 use fleetmark_proto::verdict::Outcome;
 
@@ -33,12 +33,13 @@ fn of_outliers(runs: &[StoredRun], filter: &Filter, links: Links) -> Page {
     outliers(&view, &view::spreads_of_all(runs, filter, &by), links)
 }
 
-fn all(runs: &[StoredRun], links: Links) -> [Page; 4] {
+fn all(runs: &[StoredRun], links: Links) -> [Page; 5] {
     [
         compared(runs, &[WEB, DB], links),
         of_history(runs, &Filter::default(), None, links),
         of_host(runs, "web-07", links),
         of_outliers(runs, &Filter::default(), links),
+        advise(&view::advise(runs, &Filter::default(), now()), links),
     ]
 }
 
@@ -61,6 +62,19 @@ fn each_page_is_whole_and_needs_nothing_from_elsewhere() {
             page.title
         );
     }
+}
+
+#[test]
+fn advice_has_its_numbers_beside_it_and_says_what_is_missing() {
+    let runs = scene(16, 1);
+    let read = Read::new(&advise(&view::advise(&runs, &Filter::default(), now()), Links::None));
+    let heads: Vec<&str> = read.all("h3").map(|h3| h3.text.as_str()).collect();
+    assert_eq!(heads.len(), 4 * 4, "{heads:?}");
+    assert!(heads.contains(&"waiting, as for I/O: tokio"), "{heads:?}");
+    let fits = read.all("th").filter(|th| th.text == "fit").count();
+    assert_eq!(fits, read.all("table").count());
+    let command = "fleetmark-agent run --preset grain --neighbours";
+    assert!(read.all("code").any(|it| it.text == command), "of the throttled container");
 }
 
 #[test]
@@ -176,8 +190,9 @@ fn names_lead_somewhere_on_live_pages_and_nowhere_in_a_file() {
     assert!(leads(1, "/report?profile=") && leads(1, "/outliers?profile="), "{found:?}");
     assert!(leads(2, "/history?host=web-07") && leads(2, "/host?host=web-07"), "{found:?}");
     assert!(leads(3, "/host?host=web-07") && leads(3, "/report?profile="), "{found:?}");
+    assert!(leads(4, "/report?profile="), "{found:?}");
     for start in ["/host?host=web-07", "/history?profile=", "/report?profile=", "/compare?side="] {
-        assert!(leads(4, start), "{start}: {found:?}");
+        assert!(leads(5, start), "{start}: {found:?}");
     }
 }
 
@@ -206,6 +221,7 @@ fn what_hosts_say_is_text_on_each_page() {
             of_history(&runs, &Filter::default(), None, links),
             of_host(&runs, "web-07", links),
             of_outliers(&runs, &Filter::default(), links),
+            advise(&view::advise(&runs, &Filter::default(), now()), links),
         ] {
             let read = Read::new(&page);
             assert_eq!(read.complaints, [""; 0], "{}", page.title);
@@ -248,6 +264,7 @@ fn fifty_profiles_fit_into_a_mebibyte_on_each_page() {
         compared(&runs, &sides, Links::Dashboard),
         of_history(&runs, &Filter::default(), Some(Bucket::Day), Links::Dashboard),
         of_outliers(&runs, &Filter::default(), Links::Dashboard),
+        advise(&view::advise(&runs, &Filter::default(), now()), Links::Dashboard),
     ];
     for page in &pages {
         let length = page.file().len();
