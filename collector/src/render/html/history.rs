@@ -11,7 +11,7 @@ use maud::{Markup, html};
 
 use super::{
     chart::{self, Panel, Told, cell_name, courses},
-    page::{self, Links, Page},
+    page::{self, Further, Links, Page},
 };
 use crate::{
     render::history::{beside, changes, facts, jumps, overview, percent, title, when},
@@ -107,14 +107,16 @@ fn contents(subjects: &[Subject]) -> Markup {
 
 fn elsewhere(subject: &Subject, links: Links) -> Markup {
     match (&subject.host, &subject.profile) {
-        (Some(host), _) => {
-            links.further(&[("/host", &[("host", host.id.as_str())], "all about this host")])
-        }
+        (Some(host), _) => links.further(&[Further {
+            path: "/host",
+            query: &[("host", host.id.as_str())],
+            name: "all about this host",
+        }]),
         (None, Some(profile)) => {
-            let this = [("profile", profile.id.as_str())];
+            let query = &[("profile", profile.id.as_str())][..];
             links.further(&[
-                ("/report", &this, "its report"),
-                ("/outliers", &this, "its slow hosts"),
+                Further { path: "/report", query, name: "its report" },
+                Further { path: "/outliers", query, name: "its slow hosts" },
             ])
         }
         (None, None) => html! {},

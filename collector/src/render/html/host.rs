@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::{
     chart::{self, Strip, Told},
     history::{self, Room, course},
-    page::{self, Links, Page},
+    page::{self, Further, Links, Page},
     profile::alike,
 };
 use crate::{
@@ -27,9 +27,9 @@ pub fn host(view: &HostView, spreads: &[Spread], history: &History, links: Links
         (chart::marks())
         main {
             (links.further(&[
-                ("/report", &of_profile, "its profile"),
-                ("/outliers", &of_profile, "slow hosts of its profile"),
-                ("/history", &[("host", id)], "its history alone"),
+                Further { path: "/report", query: &of_profile, name: "its profile" },
+                Further { path: "/outliers", query: &of_profile, name: "slow hosts of its profile" },
+                Further { path: "/history", query: &[("host", id)], name: "its history alone" },
             ]))
             (page::facts(&standing(view)))
             (newest(view, spreads, links))

@@ -16,7 +16,7 @@ use maud::{Markup, html};
 
 use super::{
     chart::{self, Block, Row, Rows, Told, duration, legend},
-    page::{self, Links},
+    page::{self, Further, Links},
 };
 use crate::{
     render::{advise, table},
@@ -81,13 +81,14 @@ fn elsewhere(view: &View, profile: &ProfileView, links: Links) -> Markup {
     let others = view.profiles.iter().filter_map(|other| other.id.as_ref());
     let other = others.into_iter().find(|other| *other != id);
     let sides = other.map(|other| [("side", other.as_str()), ("side", id.as_str())]);
-    let mut pages: Vec<(&str, &[(&str, &str)], &str)> = vec![
-        ("/report", &this, "this alone"),
-        ("/history", &this, "its history"),
-        ("/outliers", &this, "its slow hosts"),
+    let mut pages = vec![
+        Further { path: "/report", query: &this, name: "this alone" },
+        Further { path: "/history", query: &this, name: "its history" },
+        Further { path: "/outliers", query: &this, name: "its slow hosts" },
+        Further { path: "/advise", query: &this, name: "advice" },
     ];
     if let Some(sides) = &sides {
-        pages.push(("/compare", sides, "compared with another"));
+        pages.push(Further { path: "/compare", query: sides, name: "compared with another" });
     }
     links.further(&pages)
 }
