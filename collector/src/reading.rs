@@ -52,7 +52,10 @@ pub(crate) async fn advise(arguments: AdviseArgs) -> Result<Exit, Stopped> {
     let source = source(&from).await?;
     let runs = matching(&source, &filter).await?;
     let advice = view::advise(&runs, &filter, now);
-    let text = render::advice(&advice, output.format)?;
+    let text = match output.format {
+        PageFormat::Plain(format) => render::advice(&advice, format)?,
+        PageFormat::Html => html::advise(&advice, Links::None).file(),
+    };
     if advice.profiles.is_empty() {
         return nothing_matches(&source, &filter, &output, &text).await;
     }

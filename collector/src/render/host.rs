@@ -46,7 +46,12 @@ fn table(view: &HostView, look: Look) -> String {
     text
 }
 
-pub(super) fn identity(view: &HostView) -> Vec<(&'static str, String)> {
+fn identity(view: &HostView) -> Vec<(&'static str, String)> {
+    [standing(view), machine(view)].concat()
+}
+
+/// Whether it is well, who it is, and how much is known of it.
+pub(super) fn standing(view: &HostView) -> Vec<(&'static str, String)> {
     let mut facts = vec![("state", state(view))];
     if let Some(slow) = &view.slow {
         let of_group = ["profile", "group"];
@@ -73,6 +78,12 @@ pub(super) fn identity(view: &HostView) -> Vec<(&'static str, String)> {
         },
     ));
     facts.push(("profile", view.profile.to_string()));
+    facts
+}
+
+/// Its hardware, what runs on it, and what it was measured with.
+pub(super) fn machine(view: &HostView) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
     facts.extend(view.facets.named());
     facts.extend(system(&view.system));
     facts.extend(view.builds.iter().take(TOLD).map(|it| {

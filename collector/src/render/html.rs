@@ -2,6 +2,7 @@
 //!
 //! The pieces are functions over views: `page` is what stands around them, `chart` are the pictures, and the rest a view each.
 
+mod advise;
 mod chart;
 mod compare;
 mod dashboard;
@@ -12,6 +13,7 @@ mod outliers;
 mod page;
 mod profile;
 
+pub use advise::advise;
 pub use compare::compare;
 pub use dashboard::{Choosing, Frame, arrivals, fleet, framed, hosts, message};
 pub use history::history;

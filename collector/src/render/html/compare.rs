@@ -70,7 +70,7 @@ fn section(against: &AgainstBase) -> Markup {
             }
             @for (build, number) in against.builds.iter().zip(1_u32..) {
                 @if against.builds.len() > 1 {
-                    h3 { "Build " (number) }
+                    p { strong { "Build " (number) } }
                     (page::facts(&[build_fact(build)]))
                 }
                 (of_build(build, against, &format!("{id}-{number}")))
@@ -85,6 +85,7 @@ fn of_build(build: &BuildView, against: &AgainstBase, id: &str) -> Markup {
         (chart::verdict_key())
         @for (cells, number) in build.cells.chunk_by(same_table).zip(1_u32..) {
             @let grid = told(grid(cells, letter), cells);
+            h3 { (grid.title) }
             (picture(cells, &grid.title, &format!("{id}-{number}"), |cell| cell.spawner.to_string()))
             (page::folded(&format!("Numbers of {}", grid.title), &grid))
             @let open = unresolved(cells, against.complete);
@@ -96,6 +97,7 @@ fn of_build(build: &BuildView, against: &AgainstBase, id: &str) -> Markup {
         @if !build.derived.is_empty() {
             @let grid = told(derived(&build.derived, letter), &build.derived);
             @let name = |row: &Compared| format!("{}, {}", measured(row.measure), row.spawner);
+            h3 { (grid.title) }
             (picture(&build.derived, &grid.title, &format!("{id}-derived"), name))
             (page::folded("Numbers of what follows", &grid))
         }
@@ -122,7 +124,7 @@ fn picture(rows: &[Compared], title: &str, id: &str, name: impl Fn(&Compared) ->
         @if let Some(picture) = chart::ratios(&ratios, &told) {
             figure {
                 (picture)
-                figcaption { (title) ". Ratio to A with its interval, where hosts are enough for one, on a logarithmic axis." }
+                figcaption { "Ratio to A with its interval, where hosts are enough for one, on a logarithmic axis." }
             }
         }
     }

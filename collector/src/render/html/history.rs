@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use fleetmark_proto::{
-    plan::Spawner,
     shell::grid::{Align, Grid},
     unit::{count, grouped},
 };
@@ -12,7 +11,7 @@ use maud::{Markup, html};
 
 use super::{
     chart::{self, Panel, Told, cell_name, courses},
-    page::{self, Links, Page},
+    page::{self, Further, Links, Page},
 };
 use crate::{
     render::history::{beside, changes, facts, jumps, overview, percent, title, when},
@@ -22,7 +21,7 @@ use crate::{
 /// Subjects that have pictures at most.
 const SUBJECTS: usize = 60;
 /// Points on a page, shared by its lines, and how many a line has at most and at least.
-const POINTS: usize = 12_000;
+const POINTS: usize = 10_000;
 const MOST_POINTS: usize = 200;
 const LEAST_POINTS: usize = 12;
 /// Rows of a page's tables, shared by its subjects, and how many one has at most and at least.
@@ -69,6 +68,7 @@ pub fn history(history: &History, links: Links) -> Page {
         (contents(shown))
         (chart::marks())
         main {
+            (key())
             @for (subject, number) in shown.iter().zip(1_u32..) {
                 @let id = format!("s{number}");
                 section aria-labelledby=(id) {
@@ -107,14 +107,16 @@ fn contents(subjects: &[Subject]) -> Markup {
 
 fn elsewhere(subject: &Subject, links: Links) -> Markup {
     match (&subject.host, &subject.profile) {
-        (Some(host), _) => {
-            links.further(&[("/host", &[("host", host.id.as_str())], "all about this host")])
-        }
+        (Some(host), _) => links.further(&[Further {
+            path: "/host",
+            query: &[("host", host.id.as_str())],
+            name: "all about this host",
+        }]),
         (None, Some(profile)) => {
-            let this = [("profile", profile.id.as_str())];
+            let query = &[("profile", profile.id.as_str())][..];
             links.further(&[
-                ("/report", &this, "its report"),
-                ("/outliers", &this, "its slow hosts"),
+                Further { path: "/report", query, name: "its report" },
+                Further { path: "/outliers", query, name: "its slow hosts" },
             ])
         }
         (None, None) => html! {},
@@ -200,15 +202,9 @@ fn picture(
     let mut workloads: Vec<String> =
         lines.iter().map(|line| format!("{}: {}", line.scenario, line.workload)).collect();
     workloads.dedup();
-    let spawners: Vec<Spawner> = Spawner::ALL
-        .into_iter()
-        .filter(|it| lines.iter().any(|line| line.spawner == *it))
-        .collect();
     html! {
         @if let Some(picture) = courses(&panels, marks, &Told { id, title: &title, description }) {
             figure {
-                (chart::legend(&spawners))
-                (key())
                 (picture)
                 figcaption {
                     (workloads.join("; ")) ". The newest value that counts stands at the right."
@@ -223,7 +219,8 @@ fn picture(
     }
 }
 
-fn key() -> Markup {
+/// What the marks mean; a page has it once.
+pub(super) fn key() -> Markup {
     let marks = [
         ("step", chart::up(7.0, 7.0), "jumped up"),
         ("step", chart::down(7.0, 7.0), "jumped down"),

@@ -5,12 +5,12 @@ use maud::{Markup, html};
 
 use super::{
     chart::{self, Strip, Told},
-    history::{Room, course},
-    page::{self, Links, Page},
+    history::{self, Room, course},
+    page::{self, Further, Links, Page},
     profile::alike,
 };
 use crate::{
-    render::host::{cells, identity, runs},
+    render::host::{cells, machine, runs, standing},
     view::{CellSpread, Facet, History, HostView, LookedState, PointState, Spread},
 };
 
@@ -27,21 +27,26 @@ pub fn host(view: &HostView, spreads: &[Spread], history: &History, links: Links
         (chart::marks())
         main {
             (links.further(&[
-                ("/report", &of_profile, "its profile"),
-                ("/outliers", &of_profile, "slow hosts of its profile"),
-                ("/history", &[("host", id)], "its history alone"),
+                Further { path: "/report", query: &of_profile, name: "its profile" },
+                Further { path: "/outliers", query: &of_profile, name: "slow hosts of its profile" },
+                Further { path: "/history", query: &[("host", id)], name: "its history alone" },
             ]))
-            (page::facts(&identity(view)))
+            (page::facts(&standing(view)))
             (newest(view, spreads, links))
             section aria-labelledby="runs" {
                 h2 #runs { "Runs" }
                 (page::table(&runs(&view.last_runs)))
             }
-            @for subject in &history.subjects {
+            @for subject in history.subjects.iter().take(1) {
                 section aria-labelledby="course" {
                     h2 #course { "History" }
+                    (history::key())
                     (course(subject, history, "course", room))
                 }
+            }
+            section aria-labelledby="machine" {
+                h2 #machine { "The machine" }
+                (page::facts(&machine(view)))
             }
         }
     };

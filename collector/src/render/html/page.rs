@@ -75,12 +75,12 @@ impl Links {
         self.to("/report", &[("profile", id)], name)
     }
 
-    /// What else there is to see: further pages, each with its query and its name. Nothing in a file.
-    pub(super) fn further(self, pages: &[(&str, &[(&str, &str)], &str)]) -> Markup {
+    /// What else there is to see; nothing in a file.
+    pub(super) fn further(self, pages: &[Further<'_>]) -> Markup {
         html! {
             @if self == Self::Dashboard && !pages.is_empty() {
                 p.further {
-                    @for (path, query, name) in pages { (self.to(path, query, name)) " " }
+                    @for Further { path, query, name } in pages { (self.to(path, query, name)) " " }
                 }
             }
         }
@@ -95,6 +95,14 @@ impl Links {
             }
         }
     }
+}
+
+/// A further page.
+pub(super) struct Further<'a> {
+    pub(super) path: &'a str,
+    pub(super) query: &'a [(&'a str, &'a str)],
+    /// What the link says.
+    pub(super) name: &'a str,
 }
 
 /// What the page is of, how much that is, when it was made, and what was asked for.

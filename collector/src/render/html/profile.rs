@@ -16,12 +16,13 @@ use maud::{Markup, html};
 
 use super::{
     chart::{self, Block, Row, Rows, Told, duration, legend},
-    page::{self, Links},
+    page::{self, Further, Links},
 };
 use crate::{
     render::{advise, table},
     view::{
         Advice, CellSpread, Facet, HostValue, ProfileAdvice, ProfileView, SeriesView, Spread, View,
+        WorkAdvice,
     },
 };
 
@@ -80,13 +81,14 @@ fn elsewhere(view: &View, profile: &ProfileView, links: Links) -> Markup {
     let others = view.profiles.iter().filter_map(|other| other.id.as_ref());
     let other = others.into_iter().find(|other| *other != id);
     let sides = other.map(|other| [("side", other.as_str()), ("side", id.as_str())]);
-    let mut pages: Vec<(&str, &[(&str, &str)], &str)> = vec![
-        ("/report", &this, "this alone"),
-        ("/history", &this, "its history"),
-        ("/outliers", &this, "its slow hosts"),
+    let mut pages = vec![
+        Further { path: "/report", query: &this, name: "this alone" },
+        Further { path: "/history", query: &this, name: "its history" },
+        Further { path: "/outliers", query: &this, name: "its slow hosts" },
+        Further { path: "/advise", query: &this, name: "advice" },
     ];
     if let Some(sides) = &sides {
-        pages.push(("/compare", sides, "compared with another"));
+        pages.push(Further { path: "/compare", query: sides, name: "compared with another" });
     }
     links.further(&pages)
 }
@@ -99,20 +101,23 @@ fn advice_of(advice: &ProfileAdvice) -> Markup {
             dl.words {
                 @for work in &advice.works {
                     dt { (advise::heading(work)) }
-                    dd {
-                        (work.advice)
-                        @for missing in &work.missing {
-                            " Not known: " (missing.what)
-                            @if let Some(command) = &missing.command {
-                                "; measure it with " code { (command) }
-                            }
-                            "."
-                        }
-                        @for caveat in &work.caveats { " Note: " (caveat) "." }
-                    }
+                    dd { (in_words(work)) }
                 }
             }
         }
+    }
+}
+
+/// What is advised for one kind of work, what is not known, and what to keep in mind.
+pub(super) fn in_words(work: &WorkAdvice) -> Markup {
+    html! {
+        (work.advice)
+        @for missing in &work.missing {
+            " Not known: " (missing.what)
+            @if let Some(command) = &missing.command { "; measure it with " code { (command) } }
+            "."
+        }
+        @for caveat in &work.caveats { " Note: " (caveat) "." }
     }
 }
 

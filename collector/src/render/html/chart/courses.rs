@@ -11,10 +11,10 @@ use crate::view::{Line, Point, PointState};
 /// Where the plot begins, right of the names and the axes' ends.
 const LEFT: f64 = 164.0;
 /// Of one panel, and of the plot in it.
-const PANEL: f64 = 62.0;
+const PANEL: f64 = 66.0;
 const PLOT: f64 = 44.0;
-/// Above the panels, for the marks' numbers in their rows.
-const EDGE: f64 = 46.0;
+/// Above the panels without marks, and a row of marks' numbers.
+const EDGE: f64 = 6.0;
 const NUMBER: f64 = 13.0;
 /// A number has so much room at least, or it goes to another row.
 const ROOM: f64 = 16.0;
@@ -57,7 +57,8 @@ impl Time {
     /// Round times with their names.
     fn ticks(&self) -> Vec<(f64, String)> {
         let Self { from, to } = *self;
-        let step = STEPS.into_iter().find(|step| (to - from) / step <= 5).unwrap_or(to - from);
+        let step =
+            STEPS.into_iter().find(|step| (to - from) / step <= 5).unwrap_or((to - from) / 5);
         let first = (from + step - 1).div_euclid(step) * step;
         let form = if step < DAY { "%m-%d %H:%M" } else { "%Y-%m-%d" };
         let mut times: Vec<i64> =
@@ -80,7 +81,6 @@ pub(in super::super) fn courses(
     told: &Told<'_>,
 ) -> Option<Markup> {
     let time = Time::of(panels)?;
-    let bottom = EDGE + PANEL * size(panels.len());
     let within = |at: &Timestamp| (time.from..=time.to).contains(&at.as_second());
     let marks: Vec<(f64, u32)> = marks
         .iter()
@@ -88,19 +88,26 @@ pub(in super::super) fn courses(
         .filter(|(at, _)| within(at))
         .map(|(at, number)| (time.at(at.as_second()), number))
         .collect();
+    let (numbers, rows) = numbers(&marks);
+    let top = EDGE + NUMBER * size(rows);
+    let bottom = top + PANEL * size(panels.len());
     let dashes: String = marks
         .iter()
-        .map(|(x, _)| format!("M{} {}V{bottom}", short(*x), short(EDGE - 4.0)))
+        .map(|(x, _)| format!("M{} {}V{bottom}", short(*x), short(top - 2.0)))
         .collect();
     let ticks = time.ticks();
     let upright: String =
-        ticks.iter().map(|(x, _)| format!("M{} {EDGE}V{bottom}", short(*x))).collect();
+        ticks.iter().map(|(x, _)| format!("M{} {top}V{bottom}", short(*x))).collect();
     let picture = html! {
         path.grid d=(upright) {}
         path.median d=(dashes) {}
-        g.number { @for (x, y, number) in numbers(&marks) { text x=(short(x)) y=(short(y)) { (number) } } }
+        g.number {
+            @for (x, row, number) in &numbers {
+                text x=(short(*x)) y=(short(top - 4.0 - NUMBER * size(*row))) { (number) }
+            }
+        }
         @for (panel, number) in panels.iter().zip(0_u32..) {
-            (one(panel, &time, EDGE + PANEL * f64::from(number)))
+            (one(panel, &time, top + PANEL * f64::from(number)))
         }
         g.tick {
             @for (x, name) in &ticks { text x=(short(*x)) y=(short(bottom + 14.0)) { (name) } }
@@ -109,17 +116,20 @@ pub(in super::super) fn courses(
     Some(told.svg(bottom + 22.0, &picture))
 }
 
-/// Where the numbers of marks stand: in the lowest row that has room, or in the highest.
-fn numbers(marks: &[(f64, u32)]) -> Vec<(f64, f64, u32)> {
+/// In which row above the panels the number of each mark stands, and how many rows there are: the lowest that has room, or the
+/// highest.
+fn numbers(marks: &[(f64, u32)]) -> (Vec<(f64, usize, u32)>, usize) {
     let mut ends = [f64::MIN; 3];
     let place = |(x, number): &(f64, u32)| {
         let free = ends.iter().position(|end| x - end >= ROOM).unwrap_or(ends.len() - 1);
         if let Some(end) = ends.get_mut(free) {
             *end = *x;
         }
-        (*x, EDGE - 8.0 - NUMBER * size(free), *number)
+        (*x, free, *number)
     };
-    marks.iter().map(place).collect()
+    let placed: Vec<(f64, usize, u32)> = marks.iter().map(place).collect();
+    let rows = placed.iter().map(|(_, row, _)| row + 1).max().unwrap_or(0);
+    (placed, rows)
 }
 
 fn one(panel: &Panel<'_>, time: &Time, top: f64) -> Markup {
@@ -138,8 +148,8 @@ fn one(panel: &Panel<'_>, time: &Time, top: f64) -> Markup {
                 text x=(short(LEFT - 6.0)) y=(short(floor - PLOT + 5.0)) { (value(scale.high)) }
                 text x=(short(LEFT - 6.0)) y=(short(floor + 3.0)) { (value(scale.low)) }
             }
-            (drawn(panel, time, scale))
         }
+        (drawn(panel, time, scale.as_ref(), floor))
         text.end x=(WIDTH) y=(middle) { (last.map_or_else(|| "none".to_owned(), |last| last.to_string())) }
     }
 }
@@ -164,11 +174,18 @@ fn scale(points: &[Point], floor: f64) -> Option<Scale> {
         (_, 0.0) => span(false),
         found => found,
     };
-    let high = high.max(1.1 * low);
-    (high > 0.0).then_some(Scale { low, high, is_log: false, from: floor, to: floor - PLOT })
+    let high_enough = high.max(1.1 * low);
+    // Nothing at all leaves the most at 0.
+    (high > 0.0).then_some(Scale {
+        low,
+        high: high_enough,
+        is_log: false,
+        from: floor,
+        to: floor - PLOT,
+    })
 }
 
-fn drawn(panel: &Panel<'_>, time: &Time, scale: &Scale) -> Markup {
+fn drawn(panel: &Panel<'_>, time: &Time, scale: Option<&Scale>, floor: f64) -> Markup {
     let Panel { line, points } = panel;
     let mut builds: Vec<&str> = points.iter().map(|point| point.build.as_str()).collect();
     builds.sort_unstable();
@@ -179,8 +196,8 @@ fn drawn(panel: &Panel<'_>, time: &Time, scale: &Scale) -> Markup {
         let mut begins = true;
         for point in points.iter().filter(|point| point.build == build) {
             let x = time.at(point.at.as_second());
-            let Some(median) = point.median_ns else {
-                nothing.push_str(&cross(x, scale.from - 5.0));
+            let Some((median, scale)) = point.median_ns.zip(scale) else {
+                nothing.push_str(&cross(x, floor - 5.0));
                 continue;
             };
             let y = scale.at(median.to_f64());
@@ -241,7 +258,8 @@ mod tests {
     #[test]
     fn numbers_do_not_stand_on_each_other() {
         let close: Vec<(f64, u32)> = (1..=3).map(|at| (100.0 + 4.0 * f64::from(at), at)).collect();
-        let rows: Vec<f64> = numbers(&close).into_iter().map(|(_, y, _)| y).collect();
-        assert!(rows[0] > rows[1] && rows[1] > rows[2] && rows[2] > 10.0, "{rows:?}");
+        let (placed, rows) = numbers(&close);
+        assert_eq!(placed.iter().map(|it| it.1).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!((rows, numbers(&[]).1), (3, 0));
     }
 }
