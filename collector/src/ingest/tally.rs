@@ -37,7 +37,7 @@ pub struct Answered {
 
 impl Tally {
     /// Counts a report.
-    pub(super) fn count(&self, outcome: &Outcome) {
+    pub(crate) fn count(&self, outcome: &Outcome) {
         let counter = match outcome {
             Outcome::Stored => &self.stored,
             Outcome::Duplicate => &self.duplicate,

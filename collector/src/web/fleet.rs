@@ -109,3 +109,59 @@ impl Fleet {
         Ok(Window { all, from })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        store::{self, Clocks, Mode, NewRun, StoreUrl},
+        testing,
+    };
+    use fleetmark_proto::{convert::Encoded, convert::Outcome};
+    use jiff::ToSpan as _;
+
+    #[tokio::test]
+    async fn a_crowd_is_of_one_reading_until_something_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = StoreUrl::Sqlite(folder.path().join("store.db"));
+        let store = store::open(&url, Mode::Write).await.unwrap();
+        let put = async |host: &str, hours: i64| {
+            let mut report = testing::report(host, &[1, 2, 3]);
+            report.ended_at -= hours.hours();
+            report.started_at = report.ended_at;
+            let clocks = Clocks::new(report.ended_at, None);
+            store
+                .put(vec![Arc::new(NewRun::new(Encoded::new(&report), &report, clocks))])
+                .await
+                .unwrap();
+        };
+        put("old", 48).await;
+        put("young", 1).await;
+        let tally = Arc::new(Tally::default());
+        let fleet = Fleet::new(Arc::clone(&store), Arc::clone(&tally));
+        let day = Some(Timestamp::now() - 24.hours());
+        let of_day = fleet.since(day).await.unwrap();
+        assert_eq!(of_day.runs().len(), 1);
+        let all = fleet.since(None).await.unwrap();
+        assert_eq!(all.runs().len(), 2, "a longer window is read");
+        let again = fleet.since(day).await.unwrap();
+        assert!(Arc::ptr_eq(&again.all, &all.all), "a shorter one is a part of what was read");
+        assert_eq!((again.runs().len(), again.mark()), (1, of_day.mark()));
+        assert_ne!(all.mark(), of_day.mark());
+
+        put("new", 0).await;
+        tokio::time::pause();
+        tokio::time::advance(limits::PAGE_AGE).await;
+        let kept = fleet.since(None).await.unwrap();
+        assert!(Arc::ptr_eq(&kept.all, &all.all), "nobody said that something has come");
+        tally.count(&Outcome::Stored);
+        tokio::time::resume();
+        let read = fleet.since(None).await.unwrap();
+        assert_eq!(read.runs().len(), 3);
+        let held = fleet.held.lock().await;
+        assert!(
+            held.as_ref().unwrap().is_fresh(99),
+            "what has just been read is, whatever came since"
+        );
+    }
+}

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::query::{Command, Typed, pairs};
 use crate::{
-    args::{CompareArgs, HistoryArgs, HostArgs, OutliersArgs, ReportArgs},
+    args::{AdviseArgs, CompareArgs, HistoryArgs, HostArgs, OutliersArgs, ReportArgs},
     render::html::{self, Choosing, Frame, Links, Page},
     store::StoredRun,
     view::{self, Choices, Filter, NotComparable, NotOne, NotOneHost, Question, View},
@@ -19,6 +19,7 @@ const REPORT: Command =
     Command { name: "report", selects: true, flags: &["by", "against"], words: None };
 const COMPARE: Command =
     Command { name: "compare", selects: true, flags: &[], words: Some("side") };
+const ADVISE: Command = Command { name: "advise", selects: true, flags: &[], words: None };
 const HOST: Command =
     Command { name: "host", selects: false, flags: &["since"], words: Some("host") };
 const HOSTS: Command = Command { name: "hosts", selects: false, flags: &[], words: None };
@@ -42,6 +43,7 @@ enum What {
     Compare(Box<CompareArgs>),
     /// What to compare is still to be said.
     Sides,
+    Advise(Box<AdviseArgs>),
     Host(Box<HostArgs>),
     Hosts,
     Outliers(Box<OutliersArgs>),
@@ -86,6 +88,7 @@ impl Wanted {
                 ("/compare", What::Sides, "fleetmark-collector compare A B".to_owned())
             }
             "/compare" => whole(COMPARE.parse(&pairs)?, "/compare", What::Compare),
+            "/advise" => whole(ADVISE.parse(&pairs)?, "/advise", What::Advise),
             "/host" if has("host") => whole(HOST.parse(&pairs)?, "/host", What::Host),
             "/host" => {
                 // It takes nothing, and whatever is given is refused.
@@ -104,6 +107,7 @@ impl Wanted {
         match &self.what {
             What::Fleet(it) | What::Report(it) | What::Runs(it) => it.select.filter(now).since,
             What::Compare(it) => view::earliest(&it.sides, &it.select.filter(now), now),
+            What::Advise(it) => it.select.filter(now).since,
             What::Outliers(it) => it.select.filter(now).since,
             What::History(it) => it.select.filter(now).since,
             What::Sides | What::Host(_) | What::Hosts => None,
@@ -144,6 +148,13 @@ impl Wanted {
                  kernel=6.12.41, tokio=1.55.0 or label.env=prod, or a time such as time=30d..7d; several joined by commas must \
                  all be so.",
             ),
+            What::Advise(it) => {
+                let filter = it.select.filter(now);
+                view::check_profiles(runs, &filter.profile)?;
+                let advice = view::advise(runs, &filter, now);
+                found(!advice.profiles.is_empty())?;
+                html::advise(&advice, links)
+            }
             What::Host(it) => {
                 let view = view::host(runs, &it.host, Some(it.since.before(now)), now);
                 let view = view.map_err(|error| match error {
@@ -182,6 +193,7 @@ impl Wanted {
             What::Fleet(it) | What::Report(it) | What::Runs(it) => {
                 view::why_nothing(all, &it.select.filter(now))
             }
+            What::Advise(it) => view::why_nothing(all, &it.select.filter(now)),
             What::Outliers(it) => view::why_nothing(all, &it.select.filter(now)),
             What::History(it) => view::why_nothing(all, &it.select.filter(now)),
             What::Sides | What::Host(_) | What::Hosts => view::why_nothing(all, &Filter::default()),
@@ -194,6 +206,7 @@ impl Wanted {
             What::Fleet(_) | What::Runs(_) | What::Report(_) => Choosing::Groups,
             What::Compare(_) | What::Sides => Choosing::Sides,
             What::Host(_) | What::Hosts => Choosing::Host,
+            What::Advise(_) => Choosing::Runs,
             What::Outliers(_) => Choosing::Kinds,
             What::History(_) => Choosing::Lines,
         };
@@ -236,5 +249,81 @@ fn not_comparable(runs: &[StoredRun], why: NotComparable) -> Missed {
         }
         _ if runs.is_empty() => Missed::Nothing,
         why => Missed::Told(why.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn runs() -> Vec<StoredRun> {
+        let run = |report: fleetmark_proto::report::Report| StoredRun {
+            received_at: report.ended_at,
+            sent_at: None,
+            report,
+        };
+        let labelled = |host: &str| {
+            let mut report = testing::pair(host, 0.5);
+            report.labels.insert("of".to_owned(), host.to_owned());
+            run(report)
+        };
+        ["a", "b"].map(labelled).into()
+    }
+
+    fn made(path: &str, query: &str) -> Result<Page, Missed> {
+        let now = Timestamp::now();
+        let wanted = Wanted::parse(path, query).unwrap().unwrap();
+        wanted.make(&runs(), now)
+    }
+
+    #[test]
+    fn every_page_is_made_and_says_its_command() {
+        for (path, query, command) in [
+            ("/", "", "report"),
+            ("/report", "since=7d", "report --since 7d"),
+            ("/compare", "", "compare A B"),
+            ("/compare", "side=label.of%3Da&side=label.of%3Db", "compare label.of=a label.of=b"),
+            ("/advise", "", "advise"),
+            ("/outliers", "by=kernel", "outliers --by kernel"),
+            ("/history", "bucket=day", "history --bucket day"),
+            ("/host", "", "hosts"),
+            ("/host", "host=a&since=1d", "host a --since 1d"),
+            ("/runs", "host=a", "report --host a"),
+        ] {
+            assert!(made(path, query).is_ok(), "{path}?{query}");
+            let wanted = Wanted::parse(path, query).unwrap().unwrap();
+            let choices = Choices::default();
+            let said = wanted.frame(&choices, "1").command.unwrap().to_owned();
+            assert_eq!(said, format!("fleetmark-collector {command}"), "{path}?{query}");
+        }
+        assert!(Wanted::parse("/etc/passwd", "").unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_and_what_is_not_there_are_told_apart() {
+        for (path, query) in [
+            ("/report", "colour=red"),
+            ("/host", "profile=a"),
+            ("/host", "host=a&host=b"),
+            ("/compare", "side=a"),
+            ("/history", "bucket=century"),
+        ] {
+            let line = Wanted::parse(path, query).unwrap_err();
+            assert!(!line.is_empty() && !line.contains('\n'), "{path}?{query}: {line}");
+        }
+        let missed = |path: &str, query: &str| made(path, query).err().unwrap();
+        for path in ["/report", "/advise", "/outliers", "/history"] {
+            assert_eq!(missed(path, "label=rack%3D9"), Missed::Nothing);
+            assert_eq!(missed(path, "profile=none"), Missed::Nothing);
+        }
+        let Missed::Told(line) = missed("/host", "host=nobody") else { panic!("not told") };
+        assert!(line.starts_with("no host is called \"nobody\""), "{line}");
+        let twice = missed("/compare", "side=label.rack%3D7&side=label.rack%3D7");
+        assert!(matches!(twice, Missed::Wrong(_)), "{twice:?}");
+        let now = Timestamp::now();
+        let wanted = Wanted::parse("/report", "label=rack%3D9").unwrap().unwrap();
+        let would = wanted.what_would(&runs(), now);
+        assert_eq!(would, "nothing matches; without --label rack=9 2 runs of 2 hosts would");
     }
 }

@@ -172,7 +172,7 @@ impl Drop for Browser {
 }
 
 /// Every page, with something that it must say of the fleet that does not exist.
-const PAGES: [(&str, &str); 11] = [
+const PAGES: [(&str, &str); 12] = [
     ("/", "Runs arriving"),
     ("/report", "amd-epyc-7b13-2c1t-vm-8g"),
     ("/report?label=role%3Dweb&scenario=waiting&by=kernel", "kernel"),
@@ -181,6 +181,7 @@ const PAGES: [(&str, &str); 11] = [
         "/compare?side=kernel%3D6.1.0-40-amd64&side=kernel%3D6.12.41-cloud-amd64&label=role%3Ddb",
         "12% slower",
     ),
+    ("/advise", "waiting"),
     ("/outliers", "web-07"),
     ("/history?host=api-00&spawner=tokio", "1.55"),
     ("/history?label=role%3Ddb", "6.12.41"),

@@ -6,7 +6,7 @@ use fleetmark_proto::{
     unit::count,
 };
 use jiff::Timestamp;
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::{
     chart, fleet as medians,
@@ -17,11 +17,14 @@ use crate::{
     view::{Arrival, Choices, HostRow, View},
 };
 
+/// The style of what stands around pages, which files have no use for.
+const STYLE: &str = include_str!("dashboard.css");
 /// The pages, with their names.
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 8] = [
     ("/", "fleet"),
     ("/report", "report"),
     ("/compare", "compare"),
+    ("/advise", "advise"),
     ("/outliers", "outliers"),
     ("/history", "history"),
     ("/host", "hosts"),
@@ -48,6 +51,8 @@ pub struct Frame<'a> {
 /// What a form lets people choose.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Choosing {
+    /// Runs.
+    Runs,
     /// Runs, and what puts them together.
     Groups,
     /// Sides of a comparison.
@@ -68,6 +73,7 @@ pub fn framed(page: &Page, frame: &Frame<'_>) -> String {
         _ => page.title.clone(),
     };
     let head = html! {
+        style { (PreEscaped(STYLE)) }
         @if !frame.tag.is_empty() { script src="/live.js" defer {} }
     };
     let body = html! {
@@ -105,7 +111,7 @@ fn bar(frame: &Frame<'_>) -> Markup {
 fn form(frame: &Frame<'_>, choosing: Choosing) -> Markup {
     // Who has said nothing yet, or something wrong, will want it.
     let open = frame.tag.is_empty() || (choosing == Choosing::Sides && frame.pairs.is_empty());
-    let select = matches!(choosing, Choosing::Groups | Choosing::Kinds | Choosing::Lines);
+    let select = !matches!(choosing, Choosing::Sides | Choosing::Host);
     html! {
         details.choose open[open] {
             summary { "Choose what is shown" }
@@ -121,7 +127,9 @@ fn form(frame: &Frame<'_>, choosing: Choosing) -> Markup {
                 }
                 @if select {
                     (text(frame, "host", "host", "id or name", None))
-                    (text(frame, "by", "put together by", "profile", None))
+                    @if choosing != Choosing::Runs {
+                        (text(frame, "by", "put together by", "profile", None))
+                    }
                 }
                 @if choosing != Choosing::Host {
                     (choice(frame, "scenario", &Scenario::ALL.map(Scenario::name)))
