@@ -129,8 +129,7 @@ impl Wanted {
             What::Runs(it) => {
                 let filter = it.select.filter(now);
                 view::check_profiles(runs, &filter.profile)?;
-                let chosen: Vec<StoredRun> = filter.runs(runs).into_iter().cloned().collect();
-                html::arrivals(&view::arrivals(&chosen, LISTED), now, links)
+                html::arrivals(&view::arrivals(filter.runs(runs), LISTED), now, links)
             }
             What::Report(it) => {
                 let (view, filter, question) = report(it, runs, now)?;
