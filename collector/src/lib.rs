@@ -130,7 +130,7 @@ async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stoppe
     let question = Question { against: report.against, ..Question::default() };
     let runs = reading::whole(store.runs(None).await?);
     let view = view::medians(&runs, &filter, &question, Timestamp::now());
-    output.write(&render::medians(&view, output.format)?)?;
+    output.write(&render::medians(&view, output.form())?)?;
     // With --strict it is an error, and told as one below.
     if !report.quality.is_clean() && !strict {
         tell(format_args!("suspect: {}", report.quality.reasons.join("; ")));
@@ -184,6 +184,6 @@ async fn prune(arguments: &PruneArgs) -> Result<Exit, Stopped> {
         removed
     };
     let pruning = Pruning { dry_run: *dry_run, retention, removed };
-    output.write(&render::pruning(&pruning, output.format)?)?;
+    output.write(&render::pruning(&pruning, output.form())?)?;
     Ok(Exit::Success)
 }

@@ -3,7 +3,7 @@
 use fleetmark_agent::command::Stopped;
 use fleetmark_proto::shell::{
     Exit,
-    output::{Format, Forms, OutputArgs, PageFormat, tell},
+    output::{Form, Format, Forms, OutputArgs, PageForm, tell},
 };
 use jiff::Timestamp;
 
@@ -27,9 +27,9 @@ pub(crate) async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
     let runs = matching(&source, &filter).await?;
     let question = Question { by, against };
     let view = view::medians(&runs, &filter, &question, now);
-    let text = match output.format {
-        PageFormat::Plain(format) => render::medians(&view, format)?,
-        PageFormat::Html => {
+    let text = match output.form() {
+        PageForm::Plain(form) => render::medians(&view, form)?,
+        PageForm::Html => {
             let spreads = view::spreads(&runs, &filter, &question);
             render::report(&view, &spreads, &view::advise(&runs, &filter, now))
         }
@@ -48,7 +48,7 @@ pub(crate) async fn advise(arguments: AdviseArgs) -> Result<Exit, Stopped> {
     let source = source(&from).await?;
     let runs = matching(&source, &filter).await?;
     let advice = view::advise(&runs, &filter, now);
-    let text = render::advice(&advice, output.format)?;
+    let text = render::advice(&advice, output.form())?;
     if advice.profiles.is_empty() {
         return nothing_matches(&source, &filter, &output, &text).await;
     }
@@ -64,7 +64,7 @@ pub(crate) async fn compare(arguments: CompareArgs) -> Result<Exit, Stopped> {
     let runs = whole(source.runs(view::earliest(&sides, &filter, now)).await?);
     let line = match view::compare(&runs, &filter, &sides, now) {
         Ok(comparison) => {
-            output.write(&render::comparison(&comparison, output.format)?)?;
+            output.write(&render::comparison(&comparison, output.form())?)?;
             return Ok(Exit::Success);
         }
         Err(
@@ -91,7 +91,7 @@ pub(crate) async fn outliers(arguments: OutliersArgs) -> Result<Exit, Stopped> {
     let source = source(&from).await?;
     let runs = matching(&source, &filter).await?;
     let view = view::outliers(&runs, &filter, &by, now);
-    let text = render::outliers(&view, output.format)?;
+    let text = render::outliers(&view, output.form())?;
     if view.groups.is_empty() {
         return nothing_matches(&source, &filter, &output, &text).await;
     }
@@ -106,7 +106,7 @@ pub(crate) async fn history(arguments: HistoryArgs) -> Result<Exit, Stopped> {
     let source = source(&from).await?;
     let runs = matching(&source, &filter).await?;
     let view = view::history(&runs, &filter, &by, bucket, now);
-    let text = render::history(&view, output.format)?;
+    let text = render::history(&view, output.form())?;
     if view.subjects.is_empty() {
         return nothing_matches(&source, &filter, &output, &text).await;
     }
@@ -120,7 +120,7 @@ pub(crate) async fn host(arguments: HostArgs) -> Result<Exit, Stopped> {
     let runs = whole(source(&from).await?.runs(None).await?);
     match view::host(&runs, &wanted, Some(since.before(now)), now) {
         Ok(view) => {
-            output.write(&render::host(&view, output.format)?)?;
+            output.write(&render::host(&view, output.form())?)?;
             Ok(Exit::Success)
         }
         Err(unknown @ NotOneHost::Unknown { .. }) => {
@@ -160,11 +160,11 @@ async fn nothing_matches<F: Forms>(
 }
 
 pub(crate) async fn profiles(arguments: &ListArgs) -> Result<Exit, Stopped> {
-    list(arguments, |runs, format| render::profiles(&view::profiles(runs), format)).await
+    list(arguments, |runs, form| render::profiles(&view::profiles(runs), form)).await
 }
 
 pub(crate) async fn hosts(arguments: &ListArgs) -> Result<Exit, Stopped> {
-    list(arguments, |runs, format| render::hosts(&view::hosts(runs), format)).await
+    list(arguments, |runs, form| render::hosts(&view::hosts(runs), form)).await
 }
 
 pub(crate) async fn export(arguments: ExportArgs) -> Result<Exit, Stopped> {
@@ -190,10 +190,10 @@ pub(crate) async fn export(arguments: ExportArgs) -> Result<Exit, Stopped> {
 
 async fn list(
     arguments: &ListArgs,
-    render: impl Fn(&[StoredRun], Format) -> Result<String, RenderError>,
+    render: impl Fn(&[StoredRun], Form) -> Result<String, RenderError>,
 ) -> Result<Exit, Stopped> {
     let runs = whole(source(&arguments.source).await?.runs(None).await?);
-    let text = render(&runs, arguments.output.format)?;
+    let text = render(&runs, arguments.output.form())?;
     finish(&arguments.output, &text, runs.is_empty())
 }
 
@@ -201,7 +201,7 @@ pub(crate) async fn profiles_diff(arguments: &DiffArgs) -> Result<Exit, Stopped>
     let DiffArgs { a, b, list: ListArgs { source: from, output } } = arguments;
     match view::diff(&source(from).await?.runs(None).await?, a, b) {
         Ok(diff) => {
-            output.write(&render::profile_diff(&diff, output.format)?)?;
+            output.write(&render::profile_diff(&diff, output.form())?)?;
             Ok(Exit::Success)
         }
         Err(unknown @ NotOne::Unknown { .. }) => {

@@ -126,8 +126,8 @@ pub(super) fn table(grid: &Grid) -> Markup {
     let Grid { title, columns, rows } = grid;
     let aligns: Vec<Align> = columns.iter().map(|(_, align)| *align).collect();
     // Numbers need no class, nor do names of rows.
-    let word = |column: usize| (aligns.get(column) == Some(&Align::Left)).then_some("l");
-    let number = |column: usize| (aligns.get(column) == Some(&Align::Right)).then_some("r");
+    let word = |column: usize| aligns.get(column).filter(|align| !align.is_right()).map(|_| "l");
+    let number = |column: usize| aligns.get(column).filter(|align| align.is_right()).map(|_| "r");
     html! {
         div.scroll tabindex="0" role="region" aria-label=(title) {
             table {
