@@ -277,7 +277,7 @@ pub struct AdviseArgs {
     pub select: SelectArgs,
     /// Form and place of the result.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: OutputArgs<PageFormat>,
 }
 
 /// Flags of `export`. Unlike a report it has all there is unless something is left out.

@@ -12,7 +12,10 @@ use crate::{
         AdviseArgs, CompareArgs, DiffArgs, ExportArgs, HistoryArgs, HostArgs, ListArgs,
         OutliersArgs, ReportArgs, SourceArgs,
     },
-    render::{self, RenderError},
+    render::{
+        self, RenderError,
+        html::{self, Links},
+    },
     source::Source,
     stats,
     store::StoredRun,
@@ -31,7 +34,8 @@ pub(crate) async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
         PageForm::Plain(form) => render::medians(&view, form)?,
         PageForm::Html => {
             let spreads = view::spreads(&runs, &filter, &question);
-            render::report(&view, &spreads, &view::advise(&runs, &filter, now))
+            let advice = view::advise(&runs, &filter, now);
+            html::report(&view, &spreads, &advice, Links::None).file()
         }
     };
     if view.profiles.is_empty() {
@@ -48,7 +52,10 @@ pub(crate) async fn advise(arguments: AdviseArgs) -> Result<Exit, Stopped> {
     let source = source(&from).await?;
     let runs = matching(&source, &filter).await?;
     let advice = view::advise(&runs, &filter, now);
-    let text = render::advice(&advice, output.form())?;
+    let text = match output.form() {
+        PageForm::Plain(form) => render::advice(&advice, form)?,
+        PageForm::Html => html::advise(&advice, Links::None).file(),
+    };
     if advice.profiles.is_empty() {
         return nothing_matches(&source, &filter, &output, &text).await;
     }
@@ -64,7 +71,10 @@ pub(crate) async fn compare(arguments: CompareArgs) -> Result<Exit, Stopped> {
     let runs = whole(source.runs(view::earliest(&sides, &filter, now)).await?);
     let line = match view::compare(&runs, &filter, &sides, now) {
         Ok(comparison) => {
-            output.write(&render::comparison(&comparison, output.form())?)?;
+            output.write(&match output.form() {
+                PageForm::Plain(form) => render::comparison(&comparison, form)?,
+                PageForm::Html => html::compare(&comparison, Links::None).file(),
+            })?;
             return Ok(Exit::Success);
         }
         Err(
@@ -91,7 +101,13 @@ pub(crate) async fn outliers(arguments: OutliersArgs) -> Result<Exit, Stopped> {
     let source = source(&from).await?;
     let runs = matching(&source, &filter).await?;
     let view = view::outliers(&runs, &filter, &by, now);
-    let text = render::outliers(&view, output.form())?;
+    let text = match output.form() {
+        PageForm::Plain(form) => render::outliers(&view, form)?,
+        PageForm::Html => {
+            let spreads = view::spreads_of_all(&runs, &filter, &by);
+            html::outliers(&view, &spreads, Links::None).file()
+        }
+    };
     if view.groups.is_empty() {
         return nothing_matches(&source, &filter, &output, &text).await;
     }
@@ -106,7 +122,10 @@ pub(crate) async fn history(arguments: HistoryArgs) -> Result<Exit, Stopped> {
     let source = source(&from).await?;
     let runs = matching(&source, &filter).await?;
     let view = view::history(&runs, &filter, &by, bucket, now);
-    let text = render::history(&view, output.form())?;
+    let text = match output.form() {
+        PageForm::Plain(form) => render::history(&view, form)?,
+        PageForm::Html => html::history(&view, Links::None).file(),
+    };
     if view.subjects.is_empty() {
         return nothing_matches(&source, &filter, &output, &text).await;
     }
@@ -115,12 +134,18 @@ pub(crate) async fn history(arguments: HistoryArgs) -> Result<Exit, Stopped> {
 }
 
 pub(crate) async fn host(arguments: HostArgs) -> Result<Exit, Stopped> {
-    let HostArgs { host: wanted, since, list: ListArgs { source: from, output } } = arguments;
+    let HostArgs { host: wanted, since, source: from, output } = arguments;
     let now = Timestamp::now();
     let runs = whole(source(&from).await?.runs(None).await?);
     match view::host(&runs, &wanted, Some(since.before(now)), now) {
         Ok(view) => {
-            output.write(&render::host(&view, output.form())?)?;
+            output.write(&match output.form() {
+                PageForm::Plain(form) => render::host(&view, form)?,
+                PageForm::Html => {
+                    let (spreads, history) = view::around(&view, &runs, now);
+                    html::host(&view, &spreads, &history, Links::None).file()
+                }
+            })?;
             Ok(Exit::Success)
         }
         Err(unknown @ NotOneHost::Unknown { .. }) => {

@@ -6,10 +6,11 @@ mod csv;
 mod export;
 mod history;
 mod host;
-mod html;
 mod known;
 mod outliers;
 mod table;
+
+pub mod html;
 
 pub use export::{reports, samples};
 pub use history::history;
@@ -28,7 +29,7 @@ use fleetmark_proto::{
 };
 use serde::Serialize;
 
-use crate::view::{Advice, Comparison, HostRow, ProfileDiff, ProfileRow, Pruning, Spread, View};
+use crate::view::{Advice, Comparison, HostRow, ProfileDiff, ProfileRow, Pruning, View};
 
 /// A view could not be written in the form that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +53,6 @@ pub fn medians(view: &View, form: Form) -> Result<String, RenderError> {
         Form::Csv => Ok(csv::medians(view)),
         Form::People(look) => Ok(table::medians(view, look)),
     }
-}
-
-/// Medians per profile as one page for a browser, with where each host stands and what is advised.
-#[must_use]
-pub fn report(view: &View, spreads: &[Spread], advice: &Advice) -> String {
-    html::report(view, spreads, advice)
 }
 
 /// Sides compared with the first.

@@ -33,8 +33,8 @@ pub use facet::{Facet, FacetValue};
 pub use fact::{BOOT, Change, Difference};
 pub use filter::{Filter, Hint, what_would_match};
 pub use fleet::{HostRow, ProfileRow, hosts, profiles};
-pub use history::{Bucket, GroupChange, History, Line, Point, PointState, Subject, history};
-pub use host::{BuildRow, CellRow, HostView, Reason, RunRow, host};
+pub use history::{Bucket, GroupChange, History, Jump, Line, Point, PointState, Subject, history};
+pub use host::{BuildRow, CellRow, HostView, Reason, RunRow, around, host};
 pub use host_names::{HostLabel, NotOneHost, one_host};
 pub use known::{
     AgentRow, AgentState, Issuer, Revocation, RevocationState, TokenRow, TokenState, agents, tokens,
@@ -47,7 +47,7 @@ pub use outliers::{
 pub use pruning::Pruning;
 pub use scaling::Scaling;
 pub use side::Side;
-pub use spread::{CellSpread, HostValue, Spread, spreads};
+pub use spread::{CellSpread, HostValue, Spread, spreads, spreads_of_all};
 
 use std::collections::BTreeMap;
 

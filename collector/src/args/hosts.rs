@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use fleetmark_proto::{
     id::HostId,
     shell::{
-        output::OutputArgs,
+        output::{OutputArgs, PageFormat},
         value::{self, Since},
     },
 };
@@ -27,7 +27,7 @@ pub struct OutliersArgs {
     pub by: Vec<Facet>,
     /// Form and place of the result.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: OutputArgs<PageFormat>,
 }
 
 /// Flags of `history`.
@@ -48,7 +48,7 @@ pub struct HistoryArgs {
     pub bucket: Option<Bucket>,
     /// Form and place of the result.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: OutputArgs<PageFormat>,
 }
 
 /// Flags of `host`.
@@ -59,9 +59,12 @@ pub struct HostArgs {
     /// Compare it with runs that ended since: a duration back from now, or a time
     #[arg(long, value_name = "WHEN", default_value = "30d", value_parser = value::since)]
     pub since: Since,
-    /// Flags that it has in common with lists.
+    /// Where to read.
     #[command(flatten)]
-    pub list: ListArgs,
+    pub source: SourceArgs,
+    /// Form and place of the result.
+    #[command(flatten)]
+    pub output: OutputArgs<PageFormat>,
 }
 
 /// Flags of `hosts`, and what else can be done with them.

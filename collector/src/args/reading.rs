@@ -1,7 +1,7 @@
 //! What is typed for the commands that read.
 
 use clap::Args;
-use fleetmark_proto::shell::output::OutputArgs;
+use fleetmark_proto::shell::output::{OutputArgs, PageFormat};
 
 use super::{SelectArgs, SourceArgs};
 use crate::view::Side;
@@ -23,5 +23,5 @@ pub struct CompareArgs {
     pub select: SelectArgs,
     /// Form and place of the result.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: OutputArgs<PageFormat>,
 }

@@ -68,7 +68,7 @@ pub(super) fn heading(work: &WorkAdvice) -> String {
     }
 }
 
-fn grid(work: &WorkAdvice, title: String) -> Grid {
+pub(super) fn grid(work: &WorkAdvice, title: String) -> Grid {
     let is_long = work.work == Work::CpuBound;
     let (value, ratio) = match work.work {
         Work::CpuBesideOthers => ("tick late", "to least"),
@@ -133,7 +133,7 @@ fn times(ratio: f64) -> String {
     }
 }
 
-fn facts(profile: &ProfileAdvice) -> Vec<(&'static str, String)> {
+pub(super) fn facts(profile: &ProfileAdvice) -> Vec<(&'static str, String)> {
     let mut runs = grouped(profile.runs);
     for (number, what) in [(profile.suspect_runs, "suspect"), (profile.partial_runs, "partial")] {
         if number > 0 {

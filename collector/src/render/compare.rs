@@ -40,6 +40,13 @@ pub(super) fn table(comparison: &Comparison, look: Look) -> String {
         text.push('\n');
         text.push_str(&one(against, look));
     }
+    text.push('\n');
+    text.push_str(&look.sentences(&reading(comparison)));
+    text
+}
+
+/// How the numbers are to be read, in lines.
+pub(super) fn reading(comparison: &Comparison) -> Vec<String> {
     let mut lines = Vec::new();
     let (percent, all) = (comparison.confidence * 100.0, grouped(comparison.comparisons));
     lines.push(format!(
@@ -54,16 +61,14 @@ pub(super) fn table(comparison: &Comparison, look: Look) -> String {
     if !comparison.not_measured.is_empty() {
         lines.push(format!("Not measured: {}.", comparison.not_measured.join(", ")));
     }
-    text.push('\n');
-    text.push_str(&look.sentences(&lines));
-    text
+    lines
 }
 
 fn letter(letter: char) -> &'static str {
     LETTERS.into_iter().find(|it| it.starts_with(letter)).unwrap_or_default()
 }
 
-fn side_words(side: &SideView) -> String {
+pub(super) fn side_words(side: &SideView) -> String {
     let several = |number: u64, what: &str| {
         let plural = if number == 1 { "" } else { "s" };
         format!("{} {what}{plural}", grouped(number))
@@ -96,11 +101,9 @@ fn one(against: &AgainstBase, look: Look) -> String {
     let heading = format!("{} against A", against.letter);
     let mut text = look.heading(&heading);
     text.push_str(&look.facts(&facts(against)));
-    if let Some(hardware) = &against.hardware {
-        let letter = letter(against.letter);
-        let columns = vec![("facet", Align::Left), ("A", Align::Left), (letter, Align::Left)];
+    if let Some(hardware) = hardware(against) {
         text.push('\n');
-        text.push_str(&look.grid(&Grid { columns, ..table::facets(hardware) }));
+        text.push_str(&look.grid(&hardware));
     }
     for build in &against.builds {
         if against.builds.len() > 1 {
@@ -124,11 +127,19 @@ fn one(against: &AgainstBase, look: Look) -> String {
     text
 }
 
-fn same_table(one: &Compared, next: &Compared) -> bool {
+/// What parts the hardware, if each side is of one profile and they are not of the same.
+pub(super) fn hardware(against: &AgainstBase) -> Option<Grid> {
+    let letter = letter(against.letter);
+    let columns = vec![("facet", Align::Left), ("A", Align::Left), (letter, Align::Left)];
+    Some(Grid { columns, ..table::facets(against.hardware.as_ref()?) })
+}
+
+/// Whether two cells stand in one table.
+pub(super) fn same_table(one: &Compared, next: &Compared) -> bool {
     (one.scenario, one.workload, one.units) == (next.scenario, next.workload, next.units)
 }
 
-fn facts(against: &AgainstBase) -> Vec<(&'static str, String)> {
+pub(super) fn facts(against: &AgainstBase) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     let all = || against.builds.iter().flat_map(|build| build.cells.iter().chain(&build.derived));
     let mut hosts: Vec<String> = all().map(hosts_words).collect();
@@ -162,7 +173,7 @@ fn hosts_words(compared: &Compared) -> String {
     }
 }
 
-fn build_fact(build: &BuildView) -> (&'static str, String) {
+pub(super) fn build_fact(build: &BuildView) -> (&'static str, String) {
     ("build", parted(&build.build_a, &build.build_b))
 }
 
@@ -176,7 +187,7 @@ fn parted(a: &str, b: &str) -> String {
     parts.collect::<Vec<_>>().join(" · ")
 }
 
-fn grid(cells: &[Compared], other: char) -> Grid {
+pub(super) fn grid(cells: &[Compared], other: char) -> Grid {
     let groups = cells.iter().any(|cell| cell.verdict.basis == SidesBasis::Groups);
     let mut columns = vec![
         ("spawner", Align::Left),
@@ -224,14 +235,7 @@ fn middle(cell: &Compared, times: Times) -> [String; 4] {
 }
 
 /// What follows from the cells.
-fn derived(rows: &[Compared], other: char) -> Grid {
-    let name = |measure| match measure {
-        Measure::Elapsed => "elapsed",
-        Measure::SpawnCost => "time a unit",
-        Measure::WaitOvershoot => "over the wait",
-        Measure::RoundRate => "rounds/s a core",
-        Measure::Efficiency => "efficiency",
-    };
+pub(super) fn derived(rows: &[Compared], other: char) -> Grid {
     Grid {
         title: "what follows, per unit and per core".to_owned(),
         columns: vec![
@@ -246,7 +250,7 @@ fn derived(rows: &[Compared], other: char) -> Grid {
         rows: rows
             .iter()
             .map(|row| {
-                let mut cells = vec![name(row.measure).to_owned(), row.spawner.to_string()];
+                let mut cells = vec![measured(row.measure).to_owned(), row.spawner.to_string()];
                 cells.extend(middle(row, times(rows, row.measure)));
                 cells.push(words(row));
                 cells
@@ -255,8 +259,19 @@ fn derived(rows: &[Compared], other: char) -> Grid {
     }
 }
 
+/// What is compared, where there is little room.
+pub(super) fn measured(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Elapsed => "elapsed",
+        Measure::SpawnCost => "time a unit",
+        Measure::WaitOvershoot => "over the wait",
+        Measure::RoundRate => "rounds/s a core",
+        Measure::Efficiency => "efficiency",
+    }
+}
+
 /// The medians' own intervals and hosts.
-fn intervals(cells: &[Compared], other: char) -> Grid {
+pub(super) fn intervals(cells: &[Compared], other: char) -> Grid {
     let shown = |interval: Option<ValueInterval>| {
         interval.map_or_else(
             || "none".to_owned(),
@@ -299,7 +314,7 @@ fn intervals(cells: &[Compared], other: char) -> Grid {
 }
 
 /// What it would take to settle what is not.
-fn unresolved(cells: &[Compared], complete: bool) -> Vec<String> {
+pub(super) fn unresolved(cells: &[Compared], complete: bool) -> Vec<String> {
     let open = cells.iter().filter(|cell| complete && cell.verdict.verdict == Outcome::Unresolved);
     let mut takes: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for cell in open {
@@ -316,7 +331,7 @@ fn unresolved(cells: &[Compared], complete: bool) -> Vec<String> {
     takes.into_iter().map(|(hosts, spawners)| format!("{}: {hosts}", spawners.join(", "))).collect()
 }
 
-fn words(cell: &Compared) -> String {
+pub(super) fn words(cell: &Compared) -> String {
     let ratio = cell.verdict.ratio;
     let time = if cell.measure.grows_with_speed() { 1.0 / ratio } else { ratio };
     match cell.verdict.verdict {

@@ -34,12 +34,7 @@ fn table(history: &History, look: Look) -> String {
 }
 
 fn one(subject: &Subject, history: &History, look: Look) -> String {
-    let title = match (&subject.host, &subject.profile) {
-        (Some(_), _) => format!("host {}", subject.name),
-        (None, Some(profile)) if profile.name == subject.name => format!("profile {profile}"),
-        _ => subject.name.clone(),
-    };
-    let mut text = look.heading(&title);
+    let mut text = look.heading(&title(subject));
     text.push_str(&look.facts(&facts(subject, history)));
     let mut grids = vec![overview(subject)];
     if let [only] = &subject.lines[..] {
@@ -54,7 +49,16 @@ fn one(subject: &Subject, history: &History, look: Look) -> String {
     text
 }
 
-fn facts(subject: &Subject, history: &History) -> Vec<(&'static str, String)> {
+/// What a subject is called, with what it is.
+pub(super) fn title(subject: &Subject) -> String {
+    match (&subject.host, &subject.profile) {
+        (Some(_), _) => format!("host {}", subject.name),
+        (None, Some(profile)) if profile.name == subject.name => format!("profile {profile}"),
+        _ => subject.name.clone(),
+    }
+}
+
+pub(super) fn facts(subject: &Subject, history: &History) -> Vec<(&'static str, String)> {
     let mut runs = grouped(subject.runs);
     if subject.suspect_runs > 0 {
         runs.push_str(&format!(", {} of them suspect", grouped(subject.suspect_runs)));
@@ -89,7 +93,7 @@ fn facts(subject: &Subject, history: &History) -> Vec<(&'static str, String)> {
 }
 
 /// A line a cell: from the first to the last, and its course.
-fn overview(subject: &Subject) -> Grid {
+pub(super) fn overview(subject: &Subject) -> Grid {
     let row = |line: &Line| {
         let counting = || line.points.iter().filter(|point| point.state == PointState::Counts);
         let first = counting().find_map(|point| point.median_ns);
@@ -118,7 +122,7 @@ fn overview(subject: &Subject) -> Grid {
     }
 }
 
-fn percent(ratio: f64) -> String {
+pub(super) fn percent(ratio: f64) -> String {
     // Nothing is added to 0, but to a negative one.
     format!("{:+.1}%", (1_000.0 * (ratio - 1.0)).round() / 10.0 + 0.0)
 }
@@ -187,13 +191,13 @@ fn points(line: &Line, history: &History) -> Grid {
 }
 
 /// Which facts changed, each once.
-fn beside(changes: &[GroupChange]) -> String {
+pub(super) fn beside(changes: &[GroupChange]) -> String {
     let mut facts: Vec<&str> = changes.iter().map(|change| change.change.fact.as_str()).collect();
     facts.dedup();
     facts.join(", ")
 }
 
-fn changes(subject: &Subject, history: &History) -> Grid {
+pub(super) fn changes(subject: &Subject, history: &History) -> Grid {
     let row = |GroupChange { at, change, hosts }: &GroupChange| {
         let (from, to) = match change.fact == BOOT {
             true => ("", "restarted"),
@@ -231,7 +235,7 @@ fn changes(subject: &Subject, history: &History) -> Grid {
     }
 }
 
-fn jumps(subject: &Subject, history: &History) -> Grid {
+pub(super) fn jumps(subject: &Subject, history: &History) -> Grid {
     let mut rows = Vec::new();
     for line in &subject.lines {
         for point in &line.points {
@@ -267,7 +271,7 @@ fn jumps(subject: &Subject, history: &History) -> Grid {
 }
 
 /// Buckets by their day, runs to the second.
-fn when(at: Timestamp, bucket: Option<Bucket>) -> String {
+pub(super) fn when(at: Timestamp, bucket: Option<Bucket>) -> String {
     match bucket {
         Some(_) => at.strftime("%Y-%m-%d").to_string(),
         None => time(at),

@@ -41,6 +41,11 @@ fn table(view: &HostView, look: Look) -> String {
 }
 
 fn identity(view: &HostView) -> Vec<(&'static str, String)> {
+    [standing(view), machine(view)].concat()
+}
+
+/// Whether it is well, who it is, and how much is known of it.
+pub(super) fn standing(view: &HostView) -> Vec<(&'static str, String)> {
     let mut facts = vec![("state", state(view))];
     if let Some(slow) = &view.slow {
         let of_group = ["profile", "group"];
@@ -67,6 +72,12 @@ fn identity(view: &HostView) -> Vec<(&'static str, String)> {
         },
     ));
     facts.push(("profile", view.profile.to_string()));
+    facts
+}
+
+/// Its hardware, what runs on it, and what it was measured with.
+pub(super) fn machine(view: &HostView) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
     facts.extend(view.facets.named());
     facts.extend(system(&view.system));
     facts.extend(view.builds.iter().take(TOLD).map(|it| {
@@ -134,7 +145,7 @@ fn system(system: &System) -> Vec<(&'static str, String)> {
     facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-fn cells(view: &HostView) -> Grid {
+pub(super) fn cells(view: &HostView) -> Grid {
     let values = view.cells.iter().flat_map(|cell| [Some(cell.value_ns), cell.median_ns]);
     let times = Times::of(values.flatten());
     let row = |cell: &CellRow| {
@@ -166,7 +177,7 @@ fn cells(view: &HostView) -> Grid {
     }
 }
 
-fn runs(runs: &[RunRow]) -> Grid {
+pub(super) fn runs(runs: &[RunRow]) -> Grid {
     let row = |run: &RunRow| {
         let mut why = run.reasons.clone();
         why.extend(run.partial.clone());

@@ -46,12 +46,16 @@ fn table(view: &OutliersView, look: Look) -> String {
 
 /// A host that is slow: since when, why, and in what.
 fn slow(host: &SlowHost, look: Look) -> String {
-    let title = format!("host {} is slow, {}", host.host, host.state.words());
-    let mut text = look.heading(&title);
+    let mut text = look.heading(&title(host));
     text.push_str(&look.facts(&facts(host)));
     text.push('\n');
     text.push_str(&look.grid(&cells(&host.cells)));
     text
+}
+
+/// Which host is slow, and how sure that is.
+pub(super) fn title(host: &SlowHost) -> String {
+    format!("host {} is slow, {}", host.host, host.state.words())
 }
 
 /// What is told of a slow host in words.
@@ -77,7 +81,7 @@ pub(super) fn facts(host: &SlowHost) -> Vec<(&'static str, String)> {
     facts
 }
 
-fn cells(cells: &[SlowCellView]) -> Grid {
+pub(super) fn cells(cells: &[SlowCellView]) -> Grid {
     let times = Times::of(cells.iter().flat_map(|cell| [cell.value_ns, cell.median_ns]));
     let row = |cell: &SlowCellView| {
         vec![
@@ -105,7 +109,7 @@ fn cells(cells: &[SlowCellView]) -> Grid {
     }
 }
 
-fn looked(groups: &[Looked]) -> Grid {
+pub(super) fn looked(groups: &[Looked]) -> Grid {
     let row = |group: &Looked| {
         vec![
             group.id.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -129,7 +133,7 @@ fn looked(groups: &[Looked]) -> Grid {
 }
 
 /// Why groups and hosts were not judged, and by which rule the others were.
-fn notes(view: &OutliersView) -> Vec<String> {
+pub(super) fn notes(view: &OutliersView) -> Vec<String> {
     let mut lines = Vec::new();
     for group in &view.groups {
         let name = &group.name;

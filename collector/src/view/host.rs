@@ -15,8 +15,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Facet, Filter, HostLabel, Looked, NotOneHost, PointState, ProfileLabel, SlowHost,
-    fleet::seconds, medians::groups, one_host, outliers, partial, suspect,
+    Facet, Filter, History, HostLabel, Looked, NotOneHost, PointState, ProfileLabel, Question,
+    SlowHost, Spread, fleet::seconds, history, medians::groups, one_host, outliers, partial,
+    spreads, suspect,
 };
 use crate::{
     stats::{Group, GroupKey, Standing, collided},
@@ -198,6 +199,18 @@ pub fn host(
         last_runs: own.iter().rev().take(LISTED).map(|run| run_row(run)).collect(),
         host: label,
     })
+}
+
+/// What stands around a host: where the hosts of its profile stand, and its own history, all of it.
+#[must_use]
+pub fn around(view: &HostView, runs: &[StoredRun], now: Timestamp) -> (Vec<Spread>, History) {
+    let profile = vec![view.profile.id.to_string()];
+    let window = Filter { profile, since: view.since, ..Filter::default() };
+    let this = Filter { host: vec![view.host.id.to_string()], ..Filter::default() };
+    let own: Vec<StoredRun> =
+        runs.iter().filter(|run| run.report.host.id == view.host.id).cloned().collect();
+    let history = history(&own, &this, &[Facet::Host], None, now);
+    (spreads(runs, &window, &Question::default()), history)
 }
 
 fn builds(own: &[&StoredRun]) -> Vec<BuildRow> {

@@ -9,7 +9,7 @@ use fleetmark_proto::{
     unit::{Nanos, count},
 };
 
-use super::{FacetValue, Filter, Question, grouped, medians::groups};
+use super::{Facet, FacetValue, Filter, Question, grouped, medians::groups};
 use crate::{
     stats::{HOSTS, Spread as Lie, collided},
     store::StoredRun,
@@ -65,6 +65,13 @@ pub fn spreads(runs: &[StoredRun], filter: &Filter, question: &Question) -> Vec<
     let collided = collided(in_window.map(|run| &run.report));
     let groups = grouped(&filter.runs(runs), &question.by);
     groups.values().filter_map(|runs| spread(runs, filter, question, &collided)).collect()
+}
+
+/// Where all hosts stand, whoever is asked for, as each is judged among all others.
+#[must_use]
+pub fn spreads_of_all(runs: &[StoredRun], filter: &Filter, by: &[Facet]) -> Vec<Spread> {
+    let all = Filter { host: vec![], ..filter.clone() };
+    spreads(runs, &all, &Question { by: by.to_vec(), ..Question::default() })
 }
 
 fn spread(

@@ -1,13 +1,17 @@
 //! Pictures as SVG. Each has a title and a description, tells spawners apart by shape as well as by colour, and stands above a
 //! table of its numbers or beside a link to it.
 
+mod courses;
 mod lines;
+mod ratios;
 mod rows;
 mod strips;
 
+pub(super) use courses::{Panel, courses};
 pub(super) use lines::lines;
+pub(super) use ratios::{Ratio, key as verdict_key, ratios};
 pub(super) use rows::{Block, Row, Rows};
-pub(super) use strips::{cell_name, strips};
+pub(super) use strips::{Strip, cell_name, of_hosts, strips};
 
 use fleetmark_proto::{
     plan::Spawner,
@@ -173,18 +177,45 @@ pub(super) fn marks() -> Markup {
 
 /// Which mark is which spawner's.
 pub(super) fn legend(spawners: &[Spawner]) -> Markup {
+    key(spawners.iter().map(|it| (it.name(), mark(*it, 7.0, 7.0), it.name())))
+}
+
+/// What marks mean: of each its class, its form round the middle of a square of 14, and its word.
+pub(super) fn key(marks: impl Iterator<Item = (&'static str, String, &'static str)>) -> Markup {
     html! {
         ul.legend {
-            @for spawner in spawners {
+            @for (class, form, word) in marks {
                 li {
-                    svg viewBox="0 0 14 14" aria-hidden="true" {
-                        path class=(spawner.name()) d=(mark(*spawner, 7.0, 7.0)) {}
-                    }
-                    (spawner)
+                    svg viewBox="0 0 14 14" aria-hidden="true" { path class=(class) d=(form) {} }
+                    (word)
                 }
             }
         }
     }
+}
+
+/// A ring, a cross, and a triangle that points up or down, round a place.
+pub(super) fn ring(x: f64, y: f64, radius: u32) -> String {
+    let (left, y, across) = (short(x - f64::from(radius)), short(y), 2 * radius);
+    format!("M{left} {y}a{radius} {radius} 0 1 0 {across} 0a{radius} {radius} 0 1 0-{across} 0z")
+}
+
+pub(super) fn cross(x: f64, y: f64) -> String {
+    format!("M{} {}l10 10m0-10l-10 10", short(x - 5.0), short(y - 5.0))
+}
+
+pub(super) fn up(x: f64, y: f64) -> String {
+    format!("M{} {}l6 10h-12z", short(x), short(y - 6.0))
+}
+
+pub(super) fn down(x: f64, y: f64) -> String {
+    format!("M{} {}l-6-10h12z", short(x), short(y + 6.0))
+}
+
+/// A ratio for an axis: `0.95×`.
+fn ratio_name(ratio: f64) -> String {
+    let text = if ratio < 0.1 { format!("{ratio:.4}") } else { format!("{ratio:.2}") };
+    format!("{}×", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// Lines from top to bottom at round values, named above and below.

@@ -5,7 +5,9 @@ use fleetmark_proto::{
     shell::grid::{Align, Grid},
     unit::{count, grouped},
 };
+use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use url::form_urlencoded::Serializer;
 
 use crate::{
     render::table,
@@ -17,14 +19,32 @@ const STYLE: &str = include_str!("page.css");
 /// What a browser may load for a page: nothing. The style is in it.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-/// A whole page.
-pub(super) fn document(title: &str, body: &Markup) -> Markup {
+/// A page, but for what stands around all of them.
+pub struct Page {
+    /// What it is called.
+    pub title: String,
+    /// Its heading, its contents and its main part.
+    pub body: Markup,
+}
+
+impl Page {
+    /// The page as a file by itself, which may load nothing.
+    #[must_use]
+    pub fn file(&self) -> String {
+        let policy = html! { meta http-equiv="Content-Security-Policy" content=(POLICY); };
+        document(&self.title, &policy, &self.body).into_string()
+    }
+}
+
+/// A whole document: `head` comes before the title and the style of all pages, `body` is all that is seen.
+#[must_use]
+pub fn document(title: &str, head: &Markup, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                (head)
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (title) }
@@ -35,26 +55,82 @@ pub(super) fn document(title: &str, body: &Markup) -> Markup {
     }
 }
 
-/// What the page is of, when it was made, and what was asked for.
-pub(super) fn top(title: &str, view: &View) -> Markup {
-    let hosts: u64 = view.profiles.iter().map(|profile| profile.hosts).sum();
-    let runs: u64 = view.profiles.iter().map(|profile| profile.runs).sum();
-    let made = table::time(view.generated_at);
+/// Where the names of hosts and profiles lead. The keys of a query are the names of the flags.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Links {
+    /// Nowhere: a page that is a file stands by itself.
+    None,
+    /// To the other pages of the dashboard.
+    Dashboard,
+}
+
+impl Links {
+    /// A host's name, which leads to all about it.
+    pub(super) fn host(self, id: &str, name: &str) -> Markup {
+        self.to("/host", &[("host", id)], name)
+    }
+
+    /// A profile's name, which leads to its report.
+    pub(super) fn profile(self, id: &str, name: &str) -> Markup {
+        self.to("/report", &[("profile", id)], name)
+    }
+
+    /// What else there is to see; nothing in a file.
+    pub(super) fn further(self, pages: &[Further<'_>]) -> Markup {
+        html! {
+            @if self == Self::Dashboard && !pages.is_empty() {
+                p.further {
+                    @for Further { path, query, name } in pages { (self.to(path, query, name)) " " }
+                }
+            }
+        }
+    }
+
+    fn to(self, path: &str, query: &[(&str, &str)], name: &str) -> Markup {
+        match self {
+            Self::None => html! { (name) },
+            Self::Dashboard => {
+                let query = Serializer::new(String::new()).extend_pairs(query).finish();
+                html! { a href=(format!("{path}?{query}")) { (name) } }
+            }
+        }
+    }
+}
+
+/// A further page.
+pub(super) struct Further<'a> {
+    pub(super) path: &'a str,
+    pub(super) query: &'a [(&'a str, &'a str)],
+    /// What the link says.
+    pub(super) name: &'a str,
+}
+
+/// What the page is of, how much that is, when it was made, and what was asked for.
+pub(super) fn top(title: &str, holds: &str, made: Timestamp, asked: &Markup) -> Markup {
+    let made = table::time(made);
     html! {
         header {
             h1 { (title) }
-            p {
-                (many(hosts, "host")) ", " (many(runs, "run")) ", "
-                (many(count(view.profiles.len()), "group")) ". Made "
-                time datetime=(made) { (made) } "."
+            p { (holds) ". Made " time datetime=(made) { (made) } "." }
+            (asked)
+        }
+    }
+}
+
+/// Facts under each other.
+pub(super) fn facts(facts: &[(&str, String)]) -> Markup {
+    html! {
+        dl {
+            @for (name, value) in facts {
+                dt { (name) }
+                dd { (value) }
             }
-            (asked(&view.filter))
         }
     }
 }
 
 /// What was asked for, as it is typed.
-fn asked(filter: &Filter) -> Markup {
+pub(super) fn asked(filter: &Filter) -> Markup {
     let Filter { profile, host, label, scenario, spawner, build, since, until, include_suspect } =
         filter;
     let labels = label
@@ -123,6 +199,11 @@ pub(super) fn how_to_read(against: Spawner) -> Markup {
 
 /// A table that scrolls by itself where it is wider than the page. Its first column names the rows.
 pub(super) fn table(grid: &Grid) -> Markup {
+    linked(grid, &|name| html! { (name) })
+}
+
+/// A table with the names of its rows as `name` makes them.
+pub(super) fn linked(grid: &Grid, name_of: &dyn Fn(&str) -> Markup) -> Markup {
     let Grid { title, columns, rows } = grid;
     let aligns: Vec<Align> = columns.iter().map(|(_, align)| *align).collect();
     // Numbers need no class, nor do names of rows.
@@ -144,7 +225,7 @@ pub(super) fn table(grid: &Grid) -> Markup {
                         tr {
                             @for (column, cell) in row.iter().enumerate() {
                                 @if column == 0 {
-                                    th class=[number(column)] scope="row" { (cell) }
+                                    th class=[number(column)] scope="row" { (name_of(cell)) }
                                 } @else {
                                     td class=[word(column)] { (cell) }
                                 }
@@ -159,12 +240,27 @@ pub(super) fn table(grid: &Grid) -> Markup {
 
 /// A table that is there for who opens it, and on paper.
 pub(super) fn folded(summary: &str, grid: &Grid) -> Markup {
+    fold(summary, &table(grid))
+}
+
+/// What is there for who opens it, and on paper.
+pub(super) fn fold(summary: &str, what: &Markup) -> Markup {
     html! {
         details {
             summary { (summary) }
-            (table(grid))
+            (what)
         }
     }
+}
+
+/// A table of its last rows alone, which are the newest, if it has more than `most`.
+pub(super) fn newest(mut grid: Grid, most: usize) -> Grid {
+    let all = grid.rows.len();
+    if all > most {
+        grid.rows.drain(..all - most);
+        grid.title.push_str(&format!(", the newest {most} of {}", grouped(count(all))));
+    }
+    grid
 }
 
 /// Such as `1 host` or `2,000 hosts`.

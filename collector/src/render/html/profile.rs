@@ -16,12 +16,13 @@ use maud::{Markup, html};
 
 use super::{
     chart::{self, Block, Row, Rows, Told, duration, legend},
-    page,
+    page::{self, Further, Links},
 };
 use crate::{
     render::{advise, table},
     view::{
         Advice, CellSpread, Facet, HostValue, ProfileAdvice, ProfileView, SeriesView, Spread, View,
+        WorkAdvice,
     },
 };
 
@@ -35,7 +36,7 @@ const LEAST: usize = 8;
 pub(super) fn section(
     view: &View,
     profile: &ProfileView,
-    (spreads, advice): (&[Spread], &Advice),
+    (spreads, advice, links): (&[Spread], &Advice, Links),
     number: u32,
 ) -> Markup {
     let id = format!("p{number}");
@@ -49,17 +50,13 @@ pub(super) fn section(
     html! {
         section aria-labelledby=(id) {
             h2 id=(id) { (table::name(profile)) }
-            dl {
-                @for (name, value) in table::facts(profile) {
-                    dt { (name) }
-                    dd { (value) }
-                }
-            }
+            (elsewhere(view, profile, links))
+            (page::facts(&table::facts(profile)))
             @for it in advised.clone() { (advice_of(it)) }
             @for grid in table::cells(profile, view.against.against()) { (page::table(&grid)) }
             @if let Some(spread) = spread {
                 @for (cells, number) in alike(spread).iter().zip(1_u32..) {
-                    (hosts(cells, profile, &format!("{id}-hosts{number}"), listed))
+                    (hosts(cells, profile, &format!("{id}-hosts{number}"), (listed, links)))
                 }
             }
             @for pass in [Pass::Grain, Pass::Neighbours, Pass::Article, Pass::Diagnose] {
@@ -75,6 +72,27 @@ pub(super) fn section(
     }
 }
 
+/// Where more of a profile is seen.
+fn elsewhere(view: &View, profile: &ProfileView, links: Links) -> Markup {
+    let Some(id) = profile.id.as_ref().filter(|_| matches!(view.by[..], [Facet::Profile])) else {
+        return html! {};
+    };
+    let this = [("profile", id.as_str())];
+    let others = view.profiles.iter().filter_map(|other| other.id.as_ref());
+    let other = others.into_iter().find(|other| *other != id);
+    let sides = other.map(|other| [("side", other.as_str()), ("side", id.as_str())]);
+    let mut pages = vec![
+        Further { path: "/report", query: &this, name: "this alone" },
+        Further { path: "/history", query: &this, name: "its history" },
+        Further { path: "/outliers", query: &this, name: "its slow hosts" },
+        Further { path: "/advise", query: &this, name: "advice" },
+    ];
+    if let Some(sides) = &sides {
+        pages.push(Further { path: "/compare", query: sides, name: "compared with another" });
+    }
+    links.further(&pages)
+}
+
 /// Which spawner for which work.
 fn advice_of(advice: &ProfileAdvice) -> Markup {
     html! {
@@ -83,20 +101,23 @@ fn advice_of(advice: &ProfileAdvice) -> Markup {
             dl.words {
                 @for work in &advice.works {
                     dt { (advise::heading(work)) }
-                    dd {
-                        (work.advice)
-                        @for missing in &work.missing {
-                            " Not known: " (missing.what)
-                            @if let Some(command) = &missing.command {
-                                "; measure it with " code { (command) }
-                            }
-                            "."
-                        }
-                        @for caveat in &work.caveats { " Note: " (caveat) "." }
-                    }
+                    dd { (in_words(work)) }
                 }
             }
         }
+    }
+}
+
+/// What is advised for one kind of work, what is not known, and what to keep in mind.
+pub(super) fn in_words(work: &WorkAdvice) -> Markup {
+    html! {
+        (work.advice)
+        @for missing in &work.missing {
+            " Not known: " (missing.what)
+            @if let Some(command) = &missing.command { "; measure it with " code { (command) } }
+            "."
+        }
+        @for caveat in &work.caveats { " Note: " (caveat) "." }
     }
 }
 
@@ -135,7 +156,7 @@ fn picture(pass: Pass, profile: &ProfileView, section: &str) -> Markup {
 }
 
 /// Cells that one picture may have: of one build, and of each scenario one workload.
-fn alike(spread: &Spread) -> Vec<Vec<&CellSpread>> {
+pub(super) fn alike(spread: &Spread) -> Vec<Vec<&CellSpread>> {
     let mut pictures: Vec<Vec<&CellSpread>> = Vec::new();
     for cell in &spread.cells {
         let fits = |others: &Vec<&CellSpread>| {
@@ -153,7 +174,12 @@ fn alike(spread: &Spread) -> Vec<Vec<&CellSpread>> {
 }
 
 /// Where each host stands.
-fn hosts(cells: &[&CellSpread], profile: &ProfileView, id: &str, listed: usize) -> Markup {
+fn hosts(
+    cells: &[&CellSpread],
+    profile: &ProfileView,
+    id: &str,
+    (listed, links): (usize, Links),
+) -> Markup {
     let build = cells.first().map_or_else(String::new, |it| table::build_here(&it.build, profile));
     let far: BTreeSet<&str> = cells
         .iter()
@@ -178,7 +204,7 @@ fn hosts(cells: &[&CellSpread], profile: &ProfileView, id: &str, listed: usize) 
     let description = "Each dot is a host; a cross with a name is far slower than the others. The table below has the numbers.";
     let told = Told { id, title: "Hosts, cell by cell", description };
     html! {
-        @if let Some(picture) = chart::strips(cells, &told) {
+        @if let Some(picture) = chart::strips(&chart::of_hosts(cells), links, &told) {
             h3 { "Hosts" (build) }
             p { (said) }
             figure {
@@ -187,13 +213,13 @@ fn hosts(cells: &[&CellSpread], profile: &ProfileView, id: &str, listed: usize) 
                     "Each host's time to the median of all, which stands at the right."
                 }
             }
-            (page::folded("Numbers of the hosts", &numbers(cells, listed)))
+            (page::fold("Numbers of the hosts", &page::linked(&numbers(cells, listed), &|id| links.host(id, id))))
         }
     }
 }
 
 /// A row a host, those first that are farthest from the median in any cell.
-fn numbers(cells: &[&CellSpread], listed: usize) -> Grid {
+pub(super) fn numbers(cells: &[&CellSpread], listed: usize) -> Grid {
     let mut by_host: BTreeMap<&str, (f64, BTreeMap<usize, &HostValue>)> = BTreeMap::new();
     for (column, cell) in cells.iter().enumerate() {
         for host in &cell.hosts {
@@ -222,7 +248,8 @@ fn numbers(cells: &[&CellSpread], listed: usize) -> Grid {
         ),
         false => "Time to the median, the farthest hosts first".to_owned(),
     };
-    let names = cells.iter().map(|cell| (chart::cell_name(cell), Align::Right));
+    let names =
+        cells.iter().map(|cell| (chart::cell_name(cell.scenario, cell.spawner), Align::Right));
     let columns = std::iter::once(("host", Align::Left)).chain(names).collect();
     Grid { title, columns, rows }
 }

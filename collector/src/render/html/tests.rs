@@ -14,8 +14,10 @@ use crate::{
     view::{self, Facet, Filter, Question},
 };
 
+mod pages;
+
 /// A page as a browser has it.
-struct Page {
+struct Read {
     text: String,
     elements: Vec<Element>,
     complaints: Vec<String>,
@@ -34,12 +36,16 @@ impl Element {
     }
 }
 
-impl Page {
+impl Read {
     fn of(runs: &[StoredRun], filter: &Filter, question: &Question) -> Self {
         let now: Timestamp = "2026-11-25T12:00:00Z".parse().unwrap();
         let view = view::medians(runs, filter, question, now);
         let advice = view::advise(runs, filter, now);
-        let text = report(&view, &view::spreads(runs, filter, question), &advice);
+        Self::new(&report(&view, &view::spreads(runs, filter, question), &advice, Links::None))
+    }
+
+    fn new(page: &Page) -> Self {
+        let text = page.file();
         let dom = parse_document(RcDom::default(), ParseOpts::default()).one(text.clone());
         let mut elements = Vec::new();
         walk(&dom.document, &mut elements);
@@ -94,7 +100,12 @@ fn scene(hosts: u32, weeks: u32) -> Vec<StoredRun> {
 
 #[test]
 fn a_page_is_whole_and_needs_nothing_from_elsewhere() {
-    let page = Page::of(&scene(12, 1), &Filter::default(), &Question::default());
+    let page = Read::of(&scene(12, 1), &Filter::default(), &Question::default());
+    is_whole(&page);
+}
+
+/// That a browser has nothing to complain of, and nothing to load.
+fn is_whole(page: &Read) {
     assert_eq!(page.complaints, [""; 0]);
     let with_id = page.elements.iter().filter(|element| element.has("id").is_some()).count();
     assert_eq!(page.ids().len(), with_id, "ids are unique");
@@ -118,7 +129,7 @@ fn a_page_is_whole_and_needs_nothing_from_elsewhere() {
 
 #[test]
 fn pictures_are_told_in_words_and_have_tables() {
-    let page = Page::of(&scene(12, 1), &Filter::default(), &Question::default());
+    let page = Read::of(&scene(12, 1), &Filter::default(), &Question::default());
     let pictures: Vec<_> = page.pictures().collect();
     // Three of scenarios, one of cores; hosts, grain and neighbours of three profiles, one with two builds.
     assert_eq!(pictures.len(), 3 + 1 + 3 * 3 + 1);
@@ -143,8 +154,8 @@ fn pictures_are_told_in_words_and_have_tables() {
 
 #[test]
 fn a_profile_says_which_spawner_for_which_work_and_other_groups_do_not() {
-    let page = Page::of(&scene(12, 1), &Filter::default(), &Question::default());
-    let heads = |page: &Page| -> Vec<String> {
+    let page = Read::of(&scene(12, 1), &Filter::default(), &Question::default());
+    let heads = |page: &Read| -> Vec<String> {
         page.all("dt").map(|dt| dt.text.clone()).filter(|it| it.contains(": ")).collect()
     };
     let found = heads(&page);
@@ -157,12 +168,12 @@ fn a_profile_says_which_spawner_for_which_work_and_other_groups_do_not() {
     let command = "fleetmark-agent run --preset grain --neighbours";
     assert!(page.all("code").any(|it| it.text == command));
     let question = Question { by: vec![Facet::Kernel], ..Question::default() };
-    assert!(heads(&Page::of(&scene(12, 1), &Filter::default(), &question)).is_empty());
+    assert!(heads(&Read::of(&scene(12, 1), &Filter::default(), &question)).is_empty());
 }
 
 #[test]
 fn a_slow_host_has_a_cross_a_name_and_a_word() {
-    let page = Page::of(&scene(16, 1), &Filter::default(), &Question::default());
+    let page = Read::of(&scene(16, 1), &Filter::default(), &Question::default());
     let named: BTreeSet<&str> = page
         .all("text")
         .filter(|text| text.has("class") == Some("named"))
@@ -190,7 +201,7 @@ fn what_hosts_say_is_text_and_nothing_else() {
     }
     let question = Question { by: vec![Facet::Label("role".to_owned())], ..Question::default() };
     let filter = Filter { build: vec!["<script>".to_owned()], ..Filter::default() };
-    let page = Page::of(&runs, &filter, &question);
+    let page = Read::of(&runs, &filter, &question);
     assert_eq!(page.complaints, [""; 0]);
     assert_eq!(page.all("script").count() + page.all("img").count(), 0);
     assert!(page.all("h2").any(|it| it.text == format!("label.role {evil}")));
@@ -200,7 +211,7 @@ fn what_hosts_say_is_text_and_nothing_else() {
 
 #[test]
 fn nothing_known_is_a_page_too() {
-    let page = Page::of(&[], &Filter::default(), &Question::default());
+    let page = Read::of(&[], &Filter::default(), &Question::default());
     assert_eq!((page.complaints.len(), page.pictures().count()), (0, 0));
 }
 
@@ -217,7 +228,7 @@ fn fifty_profiles_fit_into_a_mebibyte() {
         }
     }
     runs.retain(|run| !run.report.host.id.as_str().starts_with("ci"));
-    let page = Page::of(&runs, &Filter::default(), &Question::default());
+    let page = Read::of(&runs, &Filter::default(), &Question::default());
     assert_eq!(page.all("h3").filter(|it| it.text.starts_with("Hosts")).count(), 51);
     assert!(page.text.len() < 1 << 20, "{} bytes", page.text.len());
 }

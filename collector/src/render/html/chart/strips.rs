@@ -8,8 +8,11 @@ use fleetmark_proto::{
 };
 use maud::{Markup, html};
 
-use super::{LEFT, RIGHT, Scale, Told, WIDTH, grid_lines, short, size};
-use crate::view::{CellSpread, HostValue};
+use super::{LEFT, RIGHT, Scale, Told, WIDTH, grid_lines, ratio_name, ring, short, size};
+use crate::{
+    render::html::page::Links,
+    view::{CellSpread, HostValue},
+};
 
 /// Between two strips.
 const STRIP: f64 = 24.0;
@@ -18,32 +21,52 @@ const EDGE: f64 = 24.0;
 /// Names in one strip; crosses are drawn for all.
 const NAMED: usize = 3;
 
+/// The hosts of one cell.
+pub(in super::super) struct Strip<'a> {
+    pub(in super::super) cell: &'a CellSpread,
+    /// Where the host lies that all is about, if it is about one: it has a ring.
+    pub(in super::super) this: Option<f64>,
+}
+
+/// Strips that are about all of their hosts.
+pub(in super::super) fn of_hosts<'a>(cells: &[&'a CellSpread]) -> Vec<Strip<'a>> {
+    cells.iter().map(|cell| Strip { cell, this: None }).collect()
+}
+
 /// The picture; `None` if there is nothing to draw.
-pub(in super::super) fn strips(cells: &[&CellSpread], told: &Told<'_>) -> Option<Markup> {
-    let ratios = cells.iter().flat_map(|cell| cell.hosts.iter().map(|host| host.ratio));
+pub(in super::super) fn strips(
+    cells: &[Strip<'_>],
+    links: Links,
+    told: &Told<'_>,
+) -> Option<Markup> {
+    let ratios = cells
+        .iter()
+        .flat_map(|strip| strip.cell.hosts.iter().map(|host| host.ratio).chain(strip.this));
     // A fleet that is all alike shall look so.
     let scale = Scale::log(ratios.chain([0.9, 1.1]), LEFT + 20.0, RIGHT + 40.0)?;
     let bottom = EDGE + STRIP * size(cells.len());
     let rows = || {
         let place = |number| EDGE + STRIP * (f64::from(number) + 0.5);
-        cells.iter().zip(0_u32..).map(move |(cell, number)| (place(number), *cell))
+        cells.iter().zip(0_u32..).map(move |(strip, number)| (place(number), strip))
     };
     let baseline = |y: f64| short(y + 4.0);
     let picture = html! {
-        (grid_lines(&scale, (EDGE, bottom), &|ratio| format!("{}×", short_ratio(ratio))))
+        (grid_lines(&scale, (EDGE, bottom), &ratio_name))
         path.median d=(format!("M{} {EDGE}V{bottom}", short(scale.at(1.0)))) {}
-        @for (y, cell) in rows() { text y=(baseline(y)) { (cell_name(cell)) } }
-        g.end transform=(format!("translate({WIDTH})")) {
-            @for (y, cell) in rows() { text y=(baseline(y)) { (cell.median) } }
+        @for (y, strip) in rows() {
+            text y=(baseline(y)) { (cell_name(strip.cell.scenario, strip.cell.spawner)) }
         }
-        @for (y, cell) in rows() { (strip(cell, &scale, y)) }
+        g.end transform=(format!("translate({WIDTH})")) {
+            @for (y, strip) in rows() { text y=(baseline(y)) { (strip.cell.median) } }
+        }
+        @for (y, strip) in rows() { (one(strip, &scale, y, links)) }
     };
     (!cells.is_empty()).then(|| told.svg(bottom + EDGE, &picture))
 }
 
 /// The name of a cell where there is little room.
-pub(in super::super) fn cell_name(cell: &CellSpread) -> &'static str {
-    match (cell.scenario, cell.spawner) {
+pub(in super::super) fn cell_name(scenario: Scenario, spawner: Spawner) -> &'static str {
+    match (scenario, spawner) {
         (Scenario::SpawnOverhead, Spawner::Thread) => "spawn thread",
         (Scenario::SpawnOverhead, Spawner::Tokio) => "spawn tokio",
         (Scenario::SpawnOverhead, Spawner::SpawnBlocking) => "spawn blocking",
@@ -59,7 +82,8 @@ pub(in super::super) fn cell_name(cell: &CellSpread) -> &'static str {
     }
 }
 
-fn strip(cell: &CellSpread, scale: &Scale, y: f64) -> Markup {
+fn one(strip: &Strip<'_>, scale: &Scale, y: f64, links: Links) -> Markup {
+    let Strip { cell, this } = strip;
     let (far, others): (Vec<&HostValue>, Vec<&HostValue>) =
         cell.hosts.iter().partition(|host| host.stands_out);
     let crosses: String = far
@@ -75,7 +99,12 @@ fn strip(cell: &CellSpread, scale: &Scale, y: f64) -> Markup {
             path.cross d=(crosses) {}
         }
         @for host in far.iter().rev().take(NAMED) {
-            text.named x=(short(scale.at(host.ratio) - 9.0)) y=(short(y + 4.0)) { (host.id) }
+            text.named x=(short(scale.at(host.ratio) - 9.0)) y=(short(y + 4.0)) {
+                (links.host(host.id.as_str(), host.id.as_str()))
+            }
+        }
+        @if let Some(ratio) = this {
+            path.this d=(ring(scale.at(*ratio), y, 7)) {}
         }
     }
 }
@@ -89,10 +118,4 @@ fn dots(hosts: &[&HostValue], scale: &Scale, y: f64) -> String {
         Some(last) => format!("m{} 0h0", x - last),
     });
     dots.collect()
-}
-
-/// A ratio for an axis.
-fn short_ratio(ratio: f64) -> String {
-    let text = format!("{ratio:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
