@@ -264,8 +264,8 @@ pub(super) fn measured(measure: Measure) -> &'static str {
     match measure {
         Measure::Elapsed => "elapsed",
         Measure::SpawnCost => "time a unit",
-        Measure::WaitOvershoot => "over the wait",
-        Measure::RoundRate => "rounds/s a core",
+        Measure::WaitOvershoot => "overshoot",
+        Measure::RoundRate => "round rate",
         Measure::Efficiency => "efficiency",
     }
 }
@@ -353,7 +353,7 @@ fn value(measure: Measure, value: f64, times: Times) -> String {
         Measure::Elapsed | Measure::SpawnCost | Measure::WaitOvershoot => {
             times.show(Nanos(rounded(value)))
         }
-        Measure::RoundRate => format!("{} M", significant(value / 1e6)),
+        Measure::RoundRate => format!("{} M/s", significant(value / 1e6)),
         Measure::Efficiency => format!("{:.1}%", value * 100.0),
     }
 }
@@ -406,7 +406,7 @@ mod tests {
     fn numbers_are_short() {
         let shown = [0.0123, 0.98, 1.0, 1.126, 9.999, 34.21, 277.0].map(ratio);
         assert_eq!(shown, ["0.012", "0.98", "1.00", "1.13", "10.0", "34.2", "277"]);
-        assert_eq!(value(Measure::RoundRate, 552e6, Times::of([])), "552 M");
+        assert_eq!(value(Measure::RoundRate, 552e6, Times::of([])), "552 M/s");
         assert_eq!(value(Measure::Efficiency, 0.981, Times::of([])), "98.1%");
     }
 }

@@ -93,7 +93,7 @@ pub fn created(created: &Created, form: Form) -> Result<Zeroizing<String>, Rende
 pub fn agents(rows: &[AgentRow], form: Form) -> Result<String, RenderError> {
     let columns = [
         ("host_id", Align::Left),
-        ("host_name", Align::LeftAside),
+        ("host_name", Align::Left),
         ("state", Align::Left),
         ("enrolled_at", Align::LeftAside),
         ("address", Align::LeftAside),

@@ -45,3 +45,4 @@ mod silence;
 mod simulated;
 mod spool;
 mod support;
+mod tables;
