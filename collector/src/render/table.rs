@@ -6,7 +6,7 @@ use fleetmark_proto::{
         grid::{Align, Grid, facts_markdown, facts_text, lines_markdown, lines_text},
         passes::{self, Entry, Section},
     },
-    unit::grouped,
+    unit::{Nanos, grouped},
     verdict::Basis,
 };
 use jiff::Timestamp;
@@ -371,6 +371,15 @@ pub(super) fn pruning(pruning: &Pruning) -> Grid {
             row("keys", retention.keys_before, removed.keys),
             row("audit", retention.runs_before, removed.audit),
         ],
+    }
+}
+
+/// From one to another, with the unit once if both have the same.
+pub(super) fn range(low: Nanos, high: Nanos) -> String {
+    let (low, high) = (low.to_string(), high.to_string());
+    match (low.split_once(' '), high.split_once(' ')) {
+        (Some((number, unit)), Some((_, same))) if unit == same => format!("{number}–{high}"),
+        _ => format!("{low}–{high}"),
     }
 }
 
