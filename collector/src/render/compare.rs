@@ -276,14 +276,7 @@ pub(super) fn intervals(cells: &[Compared], other: char) -> Grid {
         interval.map_or_else(
             || "none".to_owned(),
             |ValueInterval { low, high, .. }| {
-                let (low, high) =
-                    (Nanos(rounded(low)).to_string(), Nanos(rounded(high)).to_string());
-                match (low.split_once(' '), high.split_once(' ')) {
-                    (Some((number, unit)), Some((_, same))) if unit == same => {
-                        format!("{number}–{high}")
-                    }
-                    _ => format!("{low}–{high}"),
-                }
+                table::range(Nanos(rounded(low)), Nanos(rounded(high)))
             },
         )
     };

@@ -371,6 +371,15 @@ pub(super) fn pruning(pruning: &Pruning) -> Grid {
     }
 }
 
+/// From one to another, with the unit once if both have the same.
+pub(super) fn range(low: Nanos, high: Nanos) -> String {
+    let (low, high) = (low.to_string(), high.to_string());
+    match (low.split_once(' '), high.split_once(' ')) {
+        (Some((number, unit)), Some((_, same))) if unit == same => format!("{number}–{high}"),
+        _ => format!("{low}–{high}"),
+    }
+}
+
 /// To the second, in UTC.
 pub(super) fn time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()

@@ -91,7 +91,8 @@ fn colours_are_for_who_asks() {
 /// What a command prints on a real terminal of this many columns.
 fn on_terminal(store: &str, columns: u32, variables: &[(&str, &str)]) -> String {
     let words = KERNELS.join(" ");
-    let line = format!("stty cols {columns} rows 40; {} {words} --store {store}", collector().display());
+    let line =
+        format!("stty cols {columns} rows 40; {} {words} --store {store}", collector().display());
     let mut script = command("script".as_ref());
     script.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("TERM", "xterm");
     let done = run(script.envs(variables.iter().copied()));

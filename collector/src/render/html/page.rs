@@ -70,6 +70,16 @@ impl Links {
         self.to("/host", &[("host", id)], name)
     }
 
+    /// A host's name in a picture. Who goes by the keyboard finds the same in the table behind it.
+    pub(super) fn host_in_picture(self, id: &str) -> Markup {
+        match self {
+            Self::None => html! { (id) },
+            Self::Dashboard => {
+                html! { a tabindex="-1" href=(address("/host", &[("host", id)])) { (id) } }
+            }
+        }
+    }
+
     /// A profile's name, which leads to its report.
     pub(super) fn profile(self, id: &str, name: &str) -> Markup {
         self.to("/report", &[("profile", id)], name)
@@ -89,12 +99,14 @@ impl Links {
     fn to(self, path: &str, query: &[(&str, &str)], name: &str) -> Markup {
         match self {
             Self::None => html! { (name) },
-            Self::Dashboard => {
-                let query = Serializer::new(String::new()).extend_pairs(query).finish();
-                html! { a href=(format!("{path}?{query}")) { (name) } }
-            }
+            Self::Dashboard => html! { a href=(address(path, query)) { (name) } },
         }
     }
+}
+
+fn address(path: &str, query: &[(&str, &str)]) -> String {
+    let query = Serializer::new(String::new()).extend_pairs(query).finish();
+    format!("{path}?{query}")
 }
 
 /// A further page.
