@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use textwrap::{Options, WordSeparator, WordSplitter, core::Word};
 use unicode_width::UnicodeWidthStr as _;
 
-/// Sentences in lines of at most `width` characters. Words that are longer stay whole, so that they can be copied.
+/// Sentences in lines of at most `width` characters. Longer words stay whole, and so do commands, so that they can be copied.
 pub(super) fn sentences(text: &str, width: usize) -> Vec<String> {
     let options = Options::new(width).break_words(false);
-    lines(text, width, options.word_separator(WordSeparator::AsciiSpace))
+    lines(text, width, options.word_separator(WordSeparator::Custom(around_commands)))
 }
 
 /// A value in lines of at most `width` characters, broken after spaces and slashes, and elsewhere only where it must be.
@@ -27,6 +27,16 @@ fn lines(text: &str, width: usize, options: Options<'_>) -> Vec<String> {
 
 fn after_slashes(line: &str) -> Box<dyn Iterator<Item = Word<'_>> + '_> {
     Box::new(line.split_inclusive([' ', '/']).map(Word::from))
+}
+
+/// Words, of which what stands between two backticks is one.
+fn around_commands(line: &str) -> Box<dyn Iterator<Item = Word<'_>> + '_> {
+    let mut is_command = false;
+    let ends = move |c: char| {
+        is_command ^= c == '`';
+        c == ' ' && !is_command
+    };
+    Box::new(line.split_inclusive(ends).map(Word::from))
 }
 
 #[cfg(test)]
@@ -51,5 +61,12 @@ mod tests {
             sentences("see /sys/devices/system for it", 12),
             ["see", "/sys/devices/system", "for it"]
         );
+    }
+
+    #[test]
+    fn commands_stay_whole() {
+        assert_eq!(sentences("do `a b c` or `d e` now", 12), ["do `a b c`", "or `d e` now"]);
+        let long = sentences("do `fleetmark-agent run` now", 12);
+        assert_eq!(long, ["do", "`fleetmark-agent run`", "now"]);
     }
 }

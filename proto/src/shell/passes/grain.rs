@@ -128,7 +128,7 @@ fn chart(grain: &Grain) -> Vec<String> {
         })
         .collect();
     lines.push(format!(
-        "{:15}short to long units; the height is the log of the cost, {} to {}",
+        "{:15}short to long units; log of the cost, {} to {}",
         "",
         Nanos(rounded(low)),
         Nanos(rounded(high))
