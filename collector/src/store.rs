@@ -208,10 +208,10 @@ pub struct StoredRun {
 }
 
 impl StoredRun {
-    /// When the run ended, by the clock that can be trusted: see [`Clocks::trusted`].
+    /// When the run ended, by the clock that can be trusted (see [`Clocks::trusted`]), cut to the microseconds that a store keeps.
     #[must_use]
     pub fn time(&self) -> Timestamp {
-        self.clocks().trusted(self.report.ended_at)
+        clocks::cut(self.clocks().trusted(self.report.ended_at))
     }
 
     /// How far the agent's clock was off the collector's, where that is more than five minutes: see [`Clocks::skew`].
