@@ -10,12 +10,14 @@ mod html;
 mod known;
 mod outliers;
 mod table;
+mod upkeep;
 
 pub use export::{reports, samples};
 pub use history::history;
 pub use host::host;
 pub use known::{agents, audit, created, revocation, tokens};
 pub use outliers::outliers;
+pub use upkeep::{checked, migrated};
 
 use fleetmark_proto::{
     control::Forgotten,
