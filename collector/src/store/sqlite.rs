@@ -211,7 +211,10 @@ impl Store for Sqlite {
     }
 
     async fn rebuild(&self) -> Result<u64, StoreError> {
-        self.with(|connection| {
+        let forms = Arc::clone(&self.forms);
+        self.with(move |connection| {
+            // One that was damaged gets another number.
+            *forms.lock().unwrap_or_else(PoisonError::into_inner) = Forms::default();
             rollup::clear(connection)?;
             rollup::complete(connection)
         })
