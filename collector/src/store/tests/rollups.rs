@@ -224,7 +224,7 @@ async fn after(deeds: &[Deed]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_kept_says_what_the_runs_say(deeds in prop::collection::vec(deed(), 1..14)) {
