@@ -23,6 +23,7 @@ pub mod source;
 pub mod stats;
 pub mod status;
 pub mod store;
+mod upkeep;
 pub mod view;
 
 #[cfg(test)]
@@ -47,7 +48,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use args::{
     AgentArgs, Cli, Command, HostsArgs, HostsCommand, LocalArgs, ProfilesArgs, ProfilesCommand,
-    PruneArgs, SimulateArgs, TokenArgs,
+    PruneArgs, SimulateArgs, TokenArgs, UpkeepArgs, UpkeepCommand,
 };
 use local::{Local, LocalError};
 use simulate::Scene;
@@ -105,6 +106,10 @@ async fn obey(cli: Cli) -> Result<Exit, Stopped> {
         Command::Export(arguments) => reading::export(arguments).await,
         Command::Simulate(arguments) => simulate(arguments).await,
         Command::Prune(arguments) => prune(&arguments).await,
+        Command::Migrate(arguments) => upkeep::migrate(&arguments).await,
+        Command::Store(UpkeepArgs { command: UpkeepCommand::Check(arguments) }) => {
+            upkeep::check(&arguments).await
+        }
         Command::Token(TokenArgs { command }) => operate::token(command, &cli.global).await,
         Command::Agent(AgentArgs { command }) => operate::agent(command).await,
         Command::Audit(arguments) => operate::audit(arguments).await,

@@ -2,7 +2,7 @@
 
 use fleetmark_agent::command::Stopped;
 use fleetmark_proto::shell::{
-    Exit,
+    Exit, one_line,
     output::{Form, Format, Forms, OutputArgs, PageForm, tell},
 };
 use jiff::Timestamp;
@@ -18,17 +18,23 @@ use crate::{
     },
     source::Source,
     stats,
-    store::StoredRun,
-    view::{self, Filter, NotComparable, NotOne, NotOneHost, Question},
+    store::{StoreError, StoredRun},
+    view::{self, Filter, NotComparable, NotOne, NotOneHost, Question, View},
 };
 
 pub(crate) async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
     let ReportArgs { source: from, select, by, against, output } = arguments;
     let now = Timestamp::now();
     let filter = select.filter(now);
-    let source = source(&from).await?;
-    let runs = matching(&source, &filter).await?;
     let question = Question { by, against };
+    let source = source(&from).await?;
+    if let PageForm::Plain(form) = output.form()
+        && let Some(view) = kept(&source, &filter, &question, now).await?
+    {
+        output.write(&render::medians(&view, form)?)?;
+        return Ok(Exit::Success);
+    }
+    let runs = matching(&source, &filter).await?;
     let view = view::medians(&runs, &filter, &question, now);
     let text = match output.form() {
         PageForm::Plain(form) => render::medians(&view, form)?,
@@ -153,6 +159,26 @@ pub(crate) async fn host(arguments: HostArgs) -> Result<Exit, Stopped> {
             Ok(Exit::NoMatch)
         }
         Err(ambiguous @ NotOneHost::Ambiguous { .. }) => Err(Stopped::usage(&ambiguous)),
+    }
+}
+
+/// Medians of hosts from what is kept of them, where that answers; what would match where nothing does is left to the runs.
+async fn kept(
+    source: &Source,
+    filter: &Filter,
+    question: &Question,
+    now: Timestamp,
+) -> Result<Option<View>, Stopped> {
+    match source.kept_medians(filter, question, now).await {
+        Ok(view) => Ok(view.filter(|view| !view.profiles.is_empty())),
+        Err(damaged @ StoreError::Corrupt { .. }) => {
+            let damaged = one_line(&damaged);
+            tell(format_args!(
+                "warning: {damaged}; all runs are read instead; `fleetmark-collector migrate --rebuild` mends what is kept beside them"
+            ));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -9,6 +9,7 @@ mod host;
 mod known;
 mod outliers;
 mod table;
+mod upkeep;
 
 pub mod html;
 
@@ -17,6 +18,7 @@ pub use history::history;
 pub use host::host;
 pub use known::{agents, audit, created, revocation, tokens};
 pub use outliers::outliers;
+pub use upkeep::{checked, migrated};
 
 use fleetmark_proto::{
     control::Forgotten,

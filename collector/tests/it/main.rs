@@ -40,6 +40,7 @@ mod readme;
 mod renewal;
 mod retention;
 mod revocation;
+mod rollups;
 mod secrets;
 mod silence;
 mod simulated;
