@@ -4,7 +4,7 @@ mod committer;
 mod tally;
 
 pub use committer::{Committer, Grouping};
-pub use tally::Tally;
+pub use tally::{Answered, Tally};
 
 use std::sync::Arc;
 

@@ -25,6 +25,7 @@ pub mod status;
 pub mod store;
 mod upkeep;
 pub mod view;
+mod web;
 
 #[cfg(test)]
 mod testing;

@@ -200,10 +200,7 @@ async fn nothing_matches<F: Forms>(
     text: &str,
 ) -> Result<Exit, Stopped> {
     let all = whole(source.runs(None).await?);
-    tell(match view::check_profiles(&all, &filter.profile) {
-        Err(unknown) => unknown.to_string(),
-        Ok(()) => view::what_would_match(&all, filter),
-    });
+    tell(view::why_nothing(&all, filter));
     if !output.format.is_for_people() {
         output.write(text)?;
     }

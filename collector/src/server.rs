@@ -11,13 +11,14 @@ mod rights;
 mod standing;
 mod tls;
 mod trail;
+mod visits;
 
 pub use admission::Admitted;
 pub(crate) use connections::Peer;
 pub use connections::raise_open_files;
 pub use guard::Trust;
 pub(crate) use leave::Leave;
-pub use listening::{Listeners, Socket, bind, bind_socket, check_listen};
+pub use listening::{Listeners, Socket, bind, bind_http, bind_socket, check_listen};
 pub use tls::{Tls, TlsError, TlsFiles};
 pub(crate) use trail::Trail;
 
@@ -59,6 +60,7 @@ use connections::Watch;
 use door::{Door, Witness};
 use guard::{Guard, Policy};
 use standing::Standings;
+use tls::Spoken;
 
 /// Nothing shorter is kind to a network; balancers drop what is idle for a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -81,6 +83,9 @@ pub enum ServeError {
     /// The address is taken.
     #[error("{0} is in use; stop what listens there, or choose another with --listen")]
     InUse(SocketAddr),
+    /// The same, of an address for browsers.
+    #[error("{0} is in use; stop what listens there, or choose another with --http")]
+    HttpInUse(SocketAddr),
     /// The address cannot be had.
     #[error("cannot listen on {address}")]
     Listen {
@@ -205,6 +210,10 @@ pub struct Setup {
     pub registry: Option<Arc<dyn Registry>>,
     /// Where hosts reach it, as tokens say that it makes.
     pub endpoint: Option<Url>,
+    /// What browsers may call it beside its address, `localhost` and the endpoint's host.
+    pub name: Option<String>,
+    /// Where pages are read from, if not from what agents write to: whoever reads at length keeps nobody there waiting.
+    pub readable: Option<Arc<dyn Store>>,
 }
 
 impl Setup {
@@ -219,6 +228,8 @@ impl Setup {
             authority: None,
             registry: None,
             endpoint: None,
+            name: None,
+            readable: None,
         }
     }
 }
@@ -266,16 +277,17 @@ pub async fn serve_as(
     let tally = Arc::new(Tally::default());
     let gate = Gate::new(bounds, Arc::clone(&tally));
     let query = QueryService::new(Arc::clone(&store), Arc::clone(&tally), bounds.reading);
-    let committer = Committer::start(store, bounds.grouping);
+    let committer = Committer::start(Arc::clone(&store), bounds.grouping);
+    let web = visits::web(&setup, store, &tally, &gate, &committer);
     let trail = setup.registry.clone().map(|registry| Arc::new(Trail::begin(registry)));
     let (clock, count) = (setup.clock.clone(), Arc::clone(&tally));
     let ingest = IngestService::new(committer.clone(), clock, count, trail.clone());
     let ingest = IngestServer::new(ingest).max_decoding_message_size(limits::MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     say(&health, ServingStatus::NotServing).await;
-    let (policy, _keepers) = policy(&setup, &tally, trail.clone()).await?;
+    let (policy, mut tasks) = policy(&setup, &tally, trail.clone()).await?;
     let gated = || Arc::clone(&gate);
-    let router = router(policy, health_service)?
+    let router = router(Arc::clone(&policy), health_service)?
         .add_service(Gated::new(ingest, gated()))
         .add_service(Gated::new(QueryServer::new(query), gated()))
         .add_optional_service(
@@ -284,14 +296,18 @@ pub async fn serve_as(
         .add_optional_service(control(&setup).map(|service| Gated::new(service, gated())));
 
     let (end, ended) = oneshot::channel::<()>();
-    let door = Door::new(bounds, setup.tls, setup.authority, Witness { trail, clock: setup.clock });
-    let connections = door.open(listeners);
-    let server = router.serve_with_incoming_shutdown(connections, async {
+    let witness = Witness { trail, clock: setup.clock.clone() };
+    let Listeners { network, socket, http } = listeners;
+    let (tls, authority) = (setup.tls.clone(), setup.authority.clone());
+    let door = Door::new(bounds, tls, Spoken::Calls, authority, witness.clone());
+    let server = router.serve_with_incoming_shutdown(door.open(network, socket), async {
         // A sender that is gone is as good a reason to stop.
         let _ = ended.await;
     });
     tokio::pin!(server, shutdown);
     say(&health, ServingStatus::Serving).await;
+    web.set_serving(true);
+    let visits = visits::begin(&setup, http, policy, &web, witness, &mut tasks);
     tokio::select! {
         broken = &mut server => {
             broken?;
@@ -300,6 +316,7 @@ pub async fn serve_as(
         () = &mut shutdown => {}
     }
     say(&health, ServingStatus::NotServing).await;
+    web.set_serving(false);
     gate.close();
     // Connections stay open and are accepted meanwhile, so that everybody hears that the collector is about to stop.
     let finished = async {
@@ -319,7 +336,8 @@ pub async fn serve_as(
     }
     // There is a receiver as long as the server is there.
     let _ = end.send(());
-    if let Ok(ended) = timeout(LINGER, server).await {
+    let (ended, ()) = tokio::join!(timeout(LINGER, server), visits.end());
+    if let Ok(ended) = ended {
         ended?;
     }
     Ok(Served { tally, cut_off: 0 })

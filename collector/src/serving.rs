@@ -10,7 +10,9 @@ use std::{
 
 use fleetmark_agent::{args::GlobalArgs, clock::Clock, command::Stopped, memory, private};
 use fleetmark_proto::shell::{Exit, one_line, output::Masked, value};
+use rustix::system::uname;
 use tokio::{
+    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     time::sleep,
 };
@@ -23,7 +25,7 @@ use crate::{
         self, Bounds, Listeners, ServeError, Served, Setup, Socket, Tls, TlsError, TlsFiles, Trust,
     },
     setup,
-    store::{self, Mode, Opened},
+    store::{self, Mode, Opened, Store, StoreUrl},
 };
 
 /// How long a store that cannot be opened for now is left alone.
@@ -56,7 +58,7 @@ pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<E
     let _ = private::tighten(&setup::collector_folder(&global.state_dir));
     let terms = Terms::new(&arguments, &global.state_dir)?;
     if terms.tls.is_none() {
-        for address in &arguments.listen {
+        for address in arguments.listen.iter().chain(&arguments.http) {
             server::check_listen(*address, arguments.insecure)
                 .map_err(|error| Stopped::usage(&error))?;
         }
@@ -88,6 +90,12 @@ pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<E
         Err(error) => return Err(error.into()),
     }
     tracing::info!("listening on {place}, storing in {}", arguments.store.store);
+    for address in addresses(&listeners.http)? {
+        let scheme = if terms.tls.is_some() { "https" } else { "http" };
+        tracing::info!(
+            "pages are at {scheme}://{address}/, with /metrics and /healthz beside them"
+        );
+    }
     if let Some(error) = no_socket {
         tracing::warn!("no Unix socket: {}", one_line(&error));
     }
@@ -100,7 +108,9 @@ pub(crate) async fn serve(arguments: ServeArgs, global: &GlobalArgs) -> Result<E
     let bounds = Bounds::default().with_open_files(server::raise_open_files());
     let registry = Some(registry);
     let endpoint = arguments.endpoint;
-    let setup = Setup { bounds, clock, trust, tls, authority, registry, endpoint };
+    let name = uname().nodename().to_str().ok().map(str::to_owned);
+    let readable = readable(&arguments.store.store, &listeners).await;
+    let setup = Setup { bounds, clock, trust, tls, authority, registry, endpoint, name, readable };
     let served = server::serve_as(setup, listeners, opened, shutdown).await?;
     conclude(&served);
     Ok(Exit::Success)
@@ -115,6 +125,9 @@ async fn begin(arguments: &ServeArgs) -> Result<(Listeners, Opened), Stopped> {
         for address in &arguments.listen {
             listeners.network.push(server::bind(*address)?);
         }
+        for address in &arguments.http {
+            listeners.http.push(server::bind_http(*address)?);
+        }
         match store::open_both(&arguments.store.store, Mode::Write).await {
             Ok(opened) => return Ok((listeners, opened)),
             Err(error) if error.is_full() || error.is_busy() => waiting.happened(|times| {
@@ -126,6 +139,15 @@ async fn begin(arguments: &ServeArgs) -> Result<(Listeners, Opened), Stopped> {
         drop(listeners);
         sleep(AGAIN).await;
     }
+}
+
+/// The store once more, for pages: whoever reads there keeps no agent waiting. Where nobody else may open it, pages share it with
+/// the agents.
+async fn readable(url: &StoreUrl, listeners: &Listeners) -> Option<Arc<dyn Store>> {
+    if listeners.http.is_empty() {
+        return None;
+    }
+    store::open(url, Mode::Read).await.ok()
 }
 
 /// Returns when the process is told to stop, and by what.
@@ -194,10 +216,13 @@ impl Terms {
 
 /// Where the server listens, for its log.
 fn place(listeners: &Listeners, over_tls: bool) -> Result<String, io::Error> {
-    let addresses = listeners.network.iter().map(|listener| listener.local_addr());
-    let addresses: Vec<SocketAddr> = addresses.collect::<Result<_, _>>()?;
+    let addresses = addresses(&listeners.network)?;
     let addresses = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
     Ok(addresses + if over_tls { ", over TLS" } else { "" })
+}
+
+fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, io::Error> {
+    listeners.iter().map(TcpListener::local_addr).collect()
 }
 
 /// The Unix socket, if there is to be one.

@@ -344,6 +344,13 @@ pub trait Store: Send + Sync {
     /// If the store cannot be read.
     async fn page(&self, behind: Place, bytes: usize) -> Result<Vec<KeptRun>, StoreError>;
 
+    /// How much of its disk the store takes, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be read.
+    async fn size_bytes(&self) -> Result<u64, StoreError>;
+
     /// What [`Store::prune`] would remove.
     ///
     /// # Errors

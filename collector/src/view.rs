@@ -1,6 +1,7 @@
 //! What a report of the collector says, before anybody decides how it looks. No I/O.
 
 mod advise;
+mod arrivals;
 mod compare;
 mod diff;
 mod export;
@@ -24,6 +25,7 @@ mod spread;
 pub use advise::{
     Advice, Fit, GoodFromView, Missing, ProfileAdvice, SpawnerAdvice, Work, WorkAdvice, advise,
 };
+pub use arrivals::{Arrival, Choices, arrivals};
 pub use compare::{
     AgainstBase, BuildView, Compared, Comparison, Differs, NotComparable, SideView, compare,
     earliest, only_earlier,
@@ -32,7 +34,7 @@ pub use diff::{FacetDiff, ProfileDiff, diff};
 pub use export::{CellSamples, ExportedRun, Samples, help as export_help, samples};
 pub use facet::{Facet, FacetValue};
 pub use fact::{BOOT, Change, Difference};
-pub use filter::{Filter, Hint, what_would_match};
+pub use filter::{Filter, Hint, what_would_match, why_nothing};
 pub use fleet::{HostRow, ProfileRow, hosts, profiles};
 pub use history::{Bucket, GroupChange, History, Jump, Line, Point, PointState, Subject, history};
 pub use host::{BuildRow, CellRow, HostView, Reason, RunRow, around, host};

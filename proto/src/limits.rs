@@ -95,6 +95,22 @@ pub const BODIES_BYTES: usize = 64 * 1024 * 1024;
 /// delivered. An idle one costs 17 KiB, 26 with TLS; one that fills all buffers of HTTP/2 costs 58. So many of those, and as
 /// many requests as are held at a time, are still within 256 MiB.
 pub const CONNECTIONS: usize = 2_560;
+/// Connections of browsers and scrapers that a collector keeps open at a time, beside those of agents.
+pub const HTTP_CONNECTIONS: usize = 256;
+/// Headers of one request for a page.
+pub const HTTP_HEADERS: usize = 64;
+/// Pages that are asked for at a time. Who comes when there are as many is told to come again.
+pub const PAGES: usize = 128;
+/// How long a browser is kept waiting for a page, those included that others wait for before it.
+pub const PAGE_BUILD: Duration = Duration::from_secs(60);
+/// For how long a page may be of what was read before.
+pub const PAGE_AGE: Duration = Duration::from_secs(2);
+/// The same where nothing has come meanwhile: others may have changed what is stored.
+pub const PAGE_AGE_AT_REST: Duration = Duration::from_secs(30);
+/// For how long what metrics say of the fleet may be of what was read before.
+pub const METRICS_AGE: Duration = Duration::from_secs(30);
+/// Profiles that metrics tell of, those with the most hosts.
+pub const METRICS_PROFILES: usize = 200;
 /// Connections that wait to be accepted; Linux allows 4,096 unless it is told otherwise.
 pub const BACKLOG: u32 = 4_096;
 /// Calls of one connection at a time.

@@ -38,6 +38,9 @@ pub struct ServeArgs {
     /// Where to listen for agents, over gRPC (repeatable)
     #[arg(long, value_name = "ADDR", value_delimiter = ',', default_value = "127.0.0.1:7600")]
     pub listen: Vec<SocketAddr>,
+    /// Serve pages for a browser, /metrics and /healthz here, over HTTP (repeatable) [without ADDR: 127.0.0.1:7601]
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', num_args = 0..=1, default_missing_value = "127.0.0.1:7601")]
+    pub http: Vec<SocketAddr>,
     /// Speak plaintext, with other hosts too. Before `init` whoever can connect may then report and read; after it, bearer
     /// tokens count, for a proxy in front that speaks TLS
     #[arg(long)]

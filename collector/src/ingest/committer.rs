@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fleetmark_proto::{convert::Outcome, limits, shell};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout_at},
@@ -40,6 +41,7 @@ impl Default for Grouping {
 #[derive(Clone, Debug)]
 pub struct Committer {
     queue: mpsc::Sender<Request>,
+    times: Histogram,
 }
 
 /// What is told of each run of a batch, in order.
@@ -70,8 +72,21 @@ impl Committer {
     #[must_use]
     pub fn start(store: Arc<dyn Store>, grouping: Grouping) -> Self {
         let (queue, requests) = mpsc::channel(grouping.queue);
-        tokio::spawn(work(store, grouping, requests));
-        Self { queue }
+        // From a fast disk to one that a person should look at.
+        let times = Histogram::new(exponential_buckets(0.001, 2.0, 14));
+        let committing = Committing { store, times: times.clone(), troubles: Seldom::default() };
+        tokio::spawn(committing.work(grouping, requests));
+        Self { queue, times }
+    }
+
+    /// How long commits took, in seconds, failed ones too.
+    pub(crate) fn times(&self) -> &Histogram {
+        &self.times
+    }
+
+    /// Batches that wait for a commit.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.max_capacity().saturating_sub(self.queue.capacity())
     }
 
     /// Stores a batch, together with what others bring at the same time. `held` is let go when the batch is answered.
@@ -101,14 +116,71 @@ impl Committer {
     }
 }
 
-async fn work(store: Arc<dyn Store>, grouping: Grouping, mut requests: mpsc::Receiver<Request>) {
-    let troubles = Seldom::default();
-    while let Some(first) = requests.recv().await {
-        let (batches, flushed) = gather(first, grouping, &mut requests).await;
-        commit(&*store, batches, &troubles).await;
-        if let Some(flushed) = flushed {
-            let _ = flushed.send(());
+/// The task that commits.
+struct Committing {
+    store: Arc<dyn Store>,
+    times: Histogram,
+    troubles: Seldom,
+}
+
+impl Committing {
+    async fn work(self, grouping: Grouping, mut requests: mpsc::Receiver<Request>) {
+        while let Some(first) = requests.recv().await {
+            let (batches, flushed) = gather(first, grouping, &mut requests).await;
+            self.commit(batches).await;
+            if let Some(flushed) = flushed {
+                let _ = flushed.send(());
+            }
         }
+    }
+
+    /// Commits batches together. If that fails, each is tried by itself, so that none fails for another's fault.
+    async fn commit(&self, batches: Vec<Batch>) {
+        if batches.is_empty() {
+            return;
+        }
+        let together = batches.iter().flat_map(|batch| batch.runs.iter().cloned()).collect();
+        match self.put(together).await {
+            Ok(mut outcomes) => {
+                for batch in batches {
+                    let others = outcomes.split_off(batch.runs.len());
+                    batch.tell(Ok(outcomes));
+                    outcomes = others;
+                }
+            }
+            Err(SubmitError::Store(error)) if batches.len() > 1 && !error.is_busy() => {
+                for batch in batches {
+                    let told = self.put(batch.runs.clone()).await;
+                    batch.tell(told);
+                }
+            }
+            Err(error) => {
+                for batch in batches {
+                    batch.tell(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    async fn put(&self, runs: Vec<Arc<NewRun>>) -> Answer {
+        let sent = runs.len();
+        let begin = Instant::now();
+        let outcomes = self.store.put(runs).await;
+        self.times.observe(begin.elapsed().as_secs_f64());
+        let outcomes = outcomes.map_err(|error| {
+            // What the store says may name files; that is for the operator.
+            self.troubles.happened(|times| {
+                let cause = shell::one_line(&error);
+                tracing::error!(
+                    "nothing can be stored ({times} times since this was said): {cause}"
+                );
+            });
+            SubmitError::Store(Arc::new(error))
+        })?;
+        if outcomes.len() != sent {
+            return Err(SubmitError::Miscounted { sent, answered: outcomes.len() });
+        }
+        Ok(outcomes)
     }
 }
 
@@ -142,50 +214,6 @@ async fn gather(
             Err(_) => timeout_at(deadline, requests.recv()).await.ok().flatten(),
         };
     }
-}
-
-/// Commits batches together. If that fails, each is tried by itself, so that none fails for another's fault.
-async fn commit(store: &dyn Store, batches: Vec<Batch>, troubles: &Seldom) {
-    if batches.is_empty() {
-        return;
-    }
-    let together = batches.iter().flat_map(|batch| batch.runs.iter().cloned()).collect();
-    match put(store, together, troubles).await {
-        Ok(mut outcomes) => {
-            for batch in batches {
-                let others = outcomes.split_off(batch.runs.len());
-                batch.tell(Ok(outcomes));
-                outcomes = others;
-            }
-        }
-        Err(SubmitError::Store(error)) if batches.len() > 1 && !error.is_busy() => {
-            for batch in batches {
-                let told = put(store, batch.runs.clone(), troubles).await;
-                batch.tell(told);
-            }
-        }
-        Err(error) => {
-            for batch in batches {
-                batch.tell(Err(error.clone()));
-            }
-        }
-    }
-}
-
-async fn put(store: &dyn Store, runs: Vec<Arc<NewRun>>, troubles: &Seldom) -> Answer {
-    let sent = runs.len();
-    let outcomes = store.put(runs).await.map_err(|error| {
-        // What the store says may name files; that is for the operator.
-        troubles.happened(|times| {
-            let cause = shell::one_line(&error);
-            tracing::error!("nothing can be stored ({times} times since this was said): {cause}");
-        });
-        SubmitError::Store(Arc::new(error))
-    })?;
-    if outcomes.len() != sent {
-        return Err(SubmitError::Miscounted { sent, answered: outcomes.len() });
-    }
-    Ok(outcomes)
 }
 
 #[cfg(test)]

@@ -22,9 +22,22 @@ pub struct Tally {
     denied: AtomicU64,
 }
 
+/// How many reports were answered in which way.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Answered {
+    /// Those that are stored since.
+    pub stored: u64,
+    /// Those that were stored before.
+    pub duplicate: u64,
+    /// Those whose ids others have.
+    pub conflict: u64,
+    /// Those that are not valid.
+    pub rejected: u64,
+}
+
 impl Tally {
     /// Counts a report.
-    pub(super) fn count(&self, outcome: &Outcome) {
+    pub(crate) fn count(&self, outcome: &Outcome) {
         let counter = match outcome {
             Outcome::Stored => &self.stored,
             Outcome::Duplicate => &self.duplicate,
@@ -73,16 +86,24 @@ impl Tally {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// The counts of reports.
+    #[must_use]
+    pub fn reports(&self) -> Answered {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Answered {
+            stored: read(&self.stored),
+            duplicate: read(&self.duplicate),
+            conflict: read(&self.conflict),
+            rejected: read(&self.rejected),
+        }
+    }
+
     /// The counts of reports, for a person.
     #[must_use]
     pub fn words(&self) -> String {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Answered { stored, duplicate, conflict, rejected } = self.reports();
         format!(
-            "{} stored, {} duplicate, {} in conflict, {} rejected",
-            read(&self.stored),
-            read(&self.duplicate),
-            read(&self.conflict),
-            read(&self.rejected)
+            "{stored} stored, {duplicate} duplicate, {conflict} in conflict, {rejected} rejected"
         )
     }
 }

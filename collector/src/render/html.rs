@@ -5,6 +5,7 @@
 mod advise;
 mod chart;
 mod compare;
+mod dashboard;
 mod fleet;
 mod history;
 mod host;
@@ -14,6 +15,7 @@ mod profile;
 
 pub use advise::advise;
 pub use compare::compare;
+pub use dashboard::{Choosing, Frame, arrivals, fleet, framed, hosts, message};
 pub use history::history;
 pub use host::host;
 pub use outliers::outliers;

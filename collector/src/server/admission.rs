@@ -96,6 +96,16 @@ impl Gate {
         }
     }
 
+    /// Calls that are worked on.
+    pub(super) fn in_work(&self) -> usize {
+        self.in_work.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of requests that are held.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// Calls that were let in and are not out.
     pub(super) fn calls(&self) -> usize {
         self.bounds.let_in.saturating_sub(self.let_in.available_permits())

@@ -10,6 +10,7 @@ use std::{
 };
 
 use fleetmark_agent::clock::Clock;
+use rustls::ServerConfig;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -27,8 +28,8 @@ use super::{
     Bounds,
     arrival::{Arrival, Shown},
     connections::{Connection, Wire},
-    listening::{Listeners, Socket},
-    tls::Tls,
+    listening::Socket,
+    tls::{Spoken, Tls},
     trail::Trail,
 };
 use crate::{
@@ -54,6 +55,7 @@ pub(super) struct Door {
     bounds: Bounds,
     /// Without, plaintext is spoken.
     tls: Option<Arc<Tls>>,
+    spoken: Spoken,
     authority: Option<Arc<Authority>>,
     slots: Arc<Semaphore>,
     witness: Witness,
@@ -61,6 +63,7 @@ pub(super) struct Door {
 }
 
 /// Where it is written down whose certificates are refused, and when.
+#[derive(Clone)]
 pub(super) struct Witness {
     /// Without, nowhere.
     pub(super) trail: Option<Arc<Trail>>,
@@ -86,20 +89,21 @@ impl Door {
     pub(super) fn new(
         bounds: Bounds,
         tls: Option<Arc<Tls>>,
+        spoken: Spoken,
         authority: Option<Arc<Authority>>,
         witness: Witness,
     ) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(bounds.connections));
-        Arc::new(Self { bounds, tls, authority, slots, witness, said: Said::default() })
+        Arc::new(Self { bounds, tls, spoken, authority, slots, witness, said: Said::default() })
     }
 
     /// The connections of all listeners, which are closed when nobody takes these any more.
     pub(super) fn open(
         self: Arc<Self>,
-        listeners: Listeners,
+        network: Vec<TcpListener>,
+        socket: Option<Socket>,
     ) -> ReceiverStream<io::Result<Connection>> {
         let (out, connections) = mpsc::channel(READY);
-        let Listeners { network, socket } = listeners;
         for listener in network {
             tokio::spawn(Arc::clone(&self).network(listener, out.clone()));
         }
@@ -202,7 +206,8 @@ impl Door {
         out: &Out,
     ) {
         let came = Instant::now();
-        let handshake = timeout_at(came + self.bounds.preface, shake(tls, stream));
+        let shaking = shake(tls.config(self.spoken), stream);
+        let handshake = timeout_at(came + self.bounds.preface, shaking);
         match handshake.await.unwrap_or(Err(Failure::TooSlow)) {
             Ok(stream) => {
                 let address = Address::Ip(from.ip().to_canonical());
@@ -261,7 +266,10 @@ impl Door {
 }
 
 /// A handshake. Nobody who speaks something else gets a byte.
-async fn shake(tls: &Tls, stream: TcpStream) -> Result<TlsStream<TcpStream>, Failure> {
+async fn shake(
+    config: Arc<ServerConfig>,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, Failure> {
     let mut first = [0];
     match stream.peek(&mut first).await {
         Ok(1) if first == [HANDSHAKE] => {}
@@ -274,7 +282,7 @@ async fn shake(tls: &Tls, stream: TcpStream) -> Result<TlsStream<TcpStream>, Fai
         }
         _ => return Err(Failure::Gone),
     }
-    let accepting = TlsAcceptor::from(tls.config()).accept(stream).into_fallible();
+    let accepting = TlsAcceptor::from(config).accept(stream).into_fallible();
     match accepting.await {
         Ok(stream) => Ok(stream),
         Err((error, stream)) => {

@@ -255,8 +255,37 @@ impl Policy {
         }
     }
 
+    /// Who fetches a page, if it may. Who is not known is looked for once more, as it may have been let in since.
+    pub(super) async fn let_in(
+        &self,
+        call: &Call,
+        arrival: &Arrival,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Denied> {
+        let mut judged = self.judge(call, arrival, headers);
+        if let (Err(refusal), Some(standings)) = (&judged, &self.standings)
+            && refusal.may_be_outdated()
+        {
+            standings.refresh_for_stranger().await;
+            judged = self.judge(call, arrival, headers);
+        }
+        judged.map_err(|refusal| {
+            // Browsers come without credentials first, and are asked for them.
+            if refusal.denied != Denied::NoCredentials {
+                self.tell(call, arrival.address, &refusal);
+            }
+            refusal.denied
+        })
+    }
+
     /// Counts a call that is refused, tells of it, and makes its answer.
     fn refuse(&self, call: &Call, address: Address, refusal: &Refusal) -> Status {
+        self.tell(call, address, refusal);
+        (&refusal.denied).into()
+    }
+
+    /// Counts a call that is refused, and tells of it.
+    fn tell(&self, call: &Call, address: Address, refusal: &Refusal) {
         let Refusal { who, denied } = refusal;
         self.tally.denied();
         let kind = match denied {
@@ -295,7 +324,6 @@ impl Policy {
                 detail: what,
             });
         }
-        denied.into()
     }
 }
 

@@ -24,17 +24,19 @@ pub struct Listeners {
     pub network: Vec<TcpListener>,
     /// For whoever may open its file.
     pub socket: Option<Socket>,
+    /// For browsers and scrapers.
+    pub http: Vec<TcpListener>,
 }
 
 impl From<TcpListener> for Listeners {
     fn from(listener: TcpListener) -> Self {
-        Self { network: vec![listener], socket: None }
+        Self { network: vec![listener], ..Self::default() }
     }
 }
 
 impl From<Socket> for Listeners {
     fn from(socket: Socket) -> Self {
-        Self { network: Vec::new(), socket: Some(socket) }
+        Self { socket: Some(socket), ..Self::default() }
     }
 }
 
@@ -81,6 +83,18 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     listen(address).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => ServeError::InUse(address),
         _ => ServeError::Listen { address, source },
+    })
+}
+
+/// The same for browsers and scrapers. Only within a runtime of Tokio's.
+///
+/// # Errors
+///
+/// If the address is taken or cannot be had.
+pub fn bind_http(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    bind(address).map_err(|error| match error {
+        ServeError::InUse(address) => ServeError::HttpInUse(address),
+        error => error,
     })
 }
 

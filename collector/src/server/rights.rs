@@ -60,6 +60,18 @@ pub(super) static CALLS: [Call; 15] = [
 /// What is asked of whoever calls something that is not in the table.
 static UNKNOWN: Call = call("an unknown call", OPERATORS);
 
+/// Over HTTP, whether the collector serves.
+static HEALTHZ: Call = call("/healthz", Right::Everybody);
+/// What a scraper comes for.
+static METRICS: Call = call("/metrics", READERS);
+/// Everything else there is over HTTP, or is not.
+static PAGE: Call = call("a page", READERS);
+
+/// What is known of what has this path over HTTP.
+pub(super) fn of_page(path: &str) -> &'static Call {
+    [&HEALTHZ, &METRICS].into_iter().find(|call| call.path == path).unwrap_or(&PAGE)
+}
+
 /// What is known of a call with this path.
 pub(super) fn of(path: &str) -> &'static Call {
     CALLS.iter().find(|call| call.path == path).unwrap_or(&UNKNOWN)

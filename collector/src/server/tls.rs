@@ -25,8 +25,25 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::authority::{self, Authority, AuthorityError};
 
-/// What both sides speak after the handshake.
+/// What both sides may speak after the handshake.
 const HTTP2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
+
+/// What is spoken behind a door.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Spoken {
+    /// gRPC, which needs HTTP/2.
+    Calls,
+    /// Pages, which browsers and scrapers fetch over either.
+    Pages,
+}
+
+/// What the handshakes of each door go by. They differ in what is spoken afterwards alone.
+#[derive(Debug)]
+struct Configs {
+    calls: Arc<ServerConfig>,
+    pages: Arc<ServerConfig>,
+}
 
 /// When a certificate for the server is tried to make again.
 const AGAIN: Duration = Duration::from_secs(60 * 60);
@@ -85,7 +102,7 @@ type Seen = Option<(i64, i64, u64, u64)>;
 pub struct Tls {
     files: TlsFiles,
     clock: Clock,
-    config: ArcSwap<ServerConfig>,
+    configs: ArcSwap<Configs>,
     state: Mutex<State>,
 }
 
@@ -114,13 +131,17 @@ impl Tls {
             (due_at, pin) = (own.server().due_at(), Some(own.pin()));
         }
         let seen = files.seen();
-        let config = ArcSwap::from_pointee(files.config(pin, &clock)?);
-        Ok(Self { files, clock, config, state: Mutex::new(State { seen, pin, due_at }) })
+        let configs = ArcSwap::from_pointee(files.configs(pin, &clock)?);
+        Ok(Self { files, clock, configs, state: Mutex::new(State { seen, pin, due_at }) })
     }
 
     /// What the next handshake goes by.
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
-        self.config.load_full()
+    pub(super) fn config(&self, spoken: Spoken) -> Arc<ServerConfig> {
+        let configs = self.configs.load();
+        Arc::clone(match spoken {
+            Spoken::Calls => &configs.calls,
+            Spoken::Pages => &configs.pages,
+        })
     }
 
     /// Looks after the files, for as long as it is let.
@@ -165,9 +186,9 @@ impl Tls {
         let seen = self.files.seen();
         if seen != state.seen {
             state.seen = seen;
-            news.push(match self.files.config(state.pin, &self.clock) {
-                Ok(config) => {
-                    self.config.store(Arc::new(config));
+            news.push(match self.files.configs(state.pin, &self.clock) {
+                Ok(configs) => {
+                    self.configs.store(Arc::new(configs));
                     Ok("the certificates have changed, and were read again")
                 }
                 Err(error) => {
@@ -198,7 +219,7 @@ impl TlsFiles {
     }
 
     /// Reads them. The authority must be the one with this pin.
-    fn config(&self, pin: Option<Digest>, clock: &Clock) -> Result<ServerConfig, TlsError> {
+    fn configs(&self, pin: Option<Digest>, clock: &Clock) -> Result<Configs, TlsError> {
         let provider = Arc::new(authority::provider());
         let own = self.authority.as_deref().map(Authority::load).transpose()?;
         let mut roots = RootCertStore::empty();
@@ -232,11 +253,15 @@ impl TlsFiles {
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)?;
-        config.alpn_protocols = vec![HTTP2.to_vec()];
         // Whoever comes again is checked again.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(config)
+        let speaking = |protocols: &[&[u8]]| {
+            let mut config = config.clone();
+            config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+            Arc::new(config)
+        };
+        Ok(Configs { calls: speaking(&[HTTP2]), pages: speaking(&[HTTP2, HTTP1]) })
     }
 }
 

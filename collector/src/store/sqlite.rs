@@ -245,6 +245,16 @@ impl Store for Sqlite {
         .await
     }
 
+    async fn size_bytes(&self) -> Result<u64, StoreError> {
+        self.with(|connection| {
+            let words =
+                "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()";
+            let bytes: i64 = connection.query_row(words, [], |row| row.get(0))?;
+            Ok(u64::try_from(bytes).unwrap_or(0))
+        })
+        .await
+    }
+
     async fn expired(&self, retention: Retention) -> Result<Pruned, StoreError> {
         self.with(move |connection| prune::expired(connection, retention)).await
     }

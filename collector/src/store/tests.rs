@@ -83,6 +83,17 @@ async fn a_report_is_stored_once() {
 }
 
 #[tokio::test]
+async fn a_store_grows_with_what_it_holds() {
+    for (_folder, _, store) in stores().await {
+        let before = store.size_bytes().await.unwrap();
+        let runs = (0..100).map(|_| fresh(&testing::report("a", &[1, 2, 3])));
+        put(&*store, runs).await;
+        let after = store.size_bytes().await.unwrap();
+        assert!(before > 0 && after > before + 10_000, "{before} to {after}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_a_commit_too() {
     for (_folder, _, store) in stores().await {
         assert_eq!(put(&*store, []).await, []);

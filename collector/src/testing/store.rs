@@ -106,6 +106,10 @@ impl Store for ToldStore {
         Ok(Vec::new())
     }
 
+    async fn size_bytes(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     async fn expired(&self, _retention: Retention) -> Result<Pruned, StoreError> {
         Ok(Pruned::default())
     }

@@ -14,7 +14,7 @@ use fleetmark_proto::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::is_meant;
+use super::{check_profiles, is_meant};
 use crate::store::StoredRun;
 
 /// Which runs and cells are asked for. What is empty asks for all.
@@ -150,6 +150,15 @@ impl Filter {
 fn flag(name: &str, values: &[impl ToString]) -> String {
     let values: Vec<String> = values.iter().map(ToString::to_string).collect();
     format!("--{name} {}", values.join(","))
+}
+
+/// Says why nothing of these runs matches: a profile that is none, or the parts of the filter.
+#[must_use]
+pub fn why_nothing(runs: &[StoredRun], filter: &Filter) -> String {
+    match check_profiles(runs, &filter.profile) {
+        Err(unknown) => unknown.to_string(),
+        Ok(()) => what_would_match(runs, filter),
+    }
 }
 
 /// Says that nothing of these runs matches, and without which part of the filter something would.

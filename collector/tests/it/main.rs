@@ -4,6 +4,7 @@
 
 mod about;
 mod advise;
+mod browser;
 mod command_line;
 mod compare;
 mod crowd;
@@ -25,6 +26,7 @@ mod kills;
 mod leaves;
 mod limits;
 mod lost_answers;
+mod metrics;
 mod names;
 mod namespaces;
 mod open_files;
@@ -47,3 +49,4 @@ mod simulated;
 mod spool;
 mod support;
 mod tables;
+mod web;

@@ -96,7 +96,8 @@ fn stop(error: clap::Error) -> Stop {
 }
 
 /// The first paragraph of what clap says, on one line.
-pub(super) fn complaint(text: &str) -> String {
+#[must_use]
+pub fn complaint(text: &str) -> String {
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
     line.trim_start_matches("error: ").to_owned()

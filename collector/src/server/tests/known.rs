@@ -131,11 +131,13 @@ pub(super) async fn start_known(asked: Asked) -> Known {
         authority: Some(Arc::clone(&authority)),
         registry: Some(Arc::clone(&registry)),
         endpoint: Some("https://localhost:7600".parse().unwrap()),
+        name: None,
+        readable: None,
     };
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let socket = bind_socket(&folder.path().join("own.sock")).unwrap();
-    let listeners = Listeners { network: vec![listener], socket: Some(socket) };
+    let listeners = Listeners { network: vec![listener], socket: Some(socket), http: Vec::new() };
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {
         let _ = stopped.await;
