@@ -4,6 +4,7 @@ mod control;
 mod hosts;
 mod reading;
 mod server;
+mod store;
 
 pub use control::{
     AgentArgs, AgentCommand, AuditArgs, RevokeAgentArgs, RevokeTokenArgs, TokenArgs, TokenCommand,
@@ -12,6 +13,7 @@ pub use control::{
 pub use hosts::{ForgetArgs, HistoryArgs, HostArgs, HostsArgs, HostsCommand, OutliersArgs};
 pub use reading::CompareArgs;
 pub use server::{InitArgs, ServeArgs};
+pub use store::{CheckArgs, MigrateArgs, UpkeepArgs, UpkeepCommand};
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -91,6 +93,10 @@ pub enum Command {
     Export(ExportArgs),
     /// Remove old runs and old lines of the audit trail; a report that comes again is a duplicate all the same
     Prune(PruneArgs),
+    /// Bring a store up to date that an older version wrote
+    Migrate(MigrateArgs),
+    /// Check a store
+    Store(UpkeepArgs),
     /// Fill an empty store with a fleet that does not exist, to try the other commands on
     ///
     /// Three kinds of machines have as many hosts each, measured once a week. Planted among them are a host that became slow, two

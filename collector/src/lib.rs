@@ -23,6 +23,7 @@ pub mod source;
 pub mod stats;
 pub mod status;
 pub mod store;
+mod upkeep;
 pub mod view;
 mod web;
 
@@ -48,7 +49,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use args::{
     AgentArgs, Cli, Command, HostsArgs, HostsCommand, LocalArgs, ProfilesArgs, ProfilesCommand,
-    PruneArgs, SimulateArgs, TokenArgs,
+    PruneArgs, SimulateArgs, TokenArgs, UpkeepArgs, UpkeepCommand,
 };
 use local::{Local, LocalError};
 use simulate::Scene;
@@ -106,6 +107,10 @@ async fn obey(cli: Cli) -> Result<Exit, Stopped> {
         Command::Export(arguments) => reading::export(arguments).await,
         Command::Simulate(arguments) => simulate(arguments).await,
         Command::Prune(arguments) => prune(&arguments).await,
+        Command::Migrate(arguments) => upkeep::migrate(&arguments).await,
+        Command::Store(UpkeepArgs { command: UpkeepCommand::Check(arguments) }) => {
+            upkeep::check(&arguments).await
+        }
         Command::Token(TokenArgs { command }) => operate::token(command, &cli.global).await,
         Command::Agent(AgentArgs { command }) => operate::agent(command).await,
         Command::Audit(arguments) => operate::audit(arguments).await,
@@ -131,7 +136,7 @@ async fn local(arguments: LocalArgs, global: &GlobalArgs) -> Result<Exit, Stoppe
     let question = Question { against: report.against, ..Question::default() };
     let runs = reading::whole(store.runs(None).await?);
     let view = view::medians(&runs, &filter, &question, Timestamp::now());
-    output.write(&render::medians(&view, output.format)?)?;
+    output.write(&render::medians(&view, output.form())?)?;
     // With --strict it is an error, and told as one below.
     if !report.quality.is_clean() && !strict {
         tell(format_args!("suspect: {}", report.quality.reasons.join("; ")));
@@ -185,6 +190,6 @@ async fn prune(arguments: &PruneArgs) -> Result<Exit, Stopped> {
         removed
     };
     let pruning = Pruning { dry_run: *dry_run, retention, removed };
-    output.write(&render::pruning(&pruning, output.format)?)?;
+    output.write(&render::pruning(&pruning, output.form())?)?;
     Ok(Exit::Success)
 }

@@ -38,7 +38,7 @@ pub(crate) async fn token(command: TokenCommand, global: &GlobalArgs) -> Result<
         TokenCommand::Create(arguments) => create_token(*arguments, global).await,
         TokenCommand::List(ListArgs { source: from, output }) => {
             let rows = view::tokens(source(&from).await?.tokens().await?, Timestamp::now());
-            finish(&output, &render::tokens(&rows, output.format)?, rows.is_empty())
+            finish(&output, &render::tokens(&rows, output.form())?, rows.is_empty())
         }
         TokenCommand::Revoke(RevokeTokenArgs { id, source: to, output }) => {
             let changed = counter(&to).await?.revoke_token(&id).await;
@@ -60,7 +60,7 @@ pub(crate) async fn agent(command: AgentCommand) -> Result<Exit, Stopped> {
         AgentCommand::List(ListArgs { source: from, output }) => {
             let (joined, revoked) = source(&from).await?.agents().await?;
             let rows = view::agents(joined, revoked, Timestamp::now());
-            finish(&output, &render::agents(&rows, output.format)?, rows.is_empty())
+            finish(&output, &render::agents(&rows, output.form())?, rows.is_empty())
         }
         AgentCommand::Revoke(RevokeAgentArgs { name, role, undo, source: to, output }) => {
             let subject = Subject { role, name: name.clone() };
@@ -105,7 +105,7 @@ pub(crate) async fn forget(arguments: ForgetArgs) -> Result<Exit, Stopped> {
     }
     match counter(&from).await?.forget(&id).await {
         Ok(forgotten) => {
-            output.write(&render::forgotten(&forgotten, output.format)?)?;
+            output.write(&render::forgotten(&forgotten, output.form())?)?;
             Ok(Exit::Success)
         }
         Err(error) if error.is_unknown() => {
@@ -144,7 +144,7 @@ pub(crate) async fn audit(arguments: AuditArgs) -> Result<Exit, Stopped> {
     let AuditArgs { since, list: ListArgs { source: from, output } } = arguments;
     let since = since.map(|since| since.before(Timestamp::now()));
     let entries = source(&from).await?.audit(since).await?;
-    finish(&output, &render::audit(&entries, output.format)?, entries.is_empty())
+    finish(&output, &render::audit(&entries, output.form())?, entries.is_empty())
 }
 
 /// Says in the audit trail that old lines of it were removed; otherwise nobody could tell.
@@ -174,7 +174,7 @@ async fn create_token(arguments: TokenCreateArgs, global: &GlobalArgs) -> Result
     };
     let created = Counter::open(&to, issuing).await?.create_token(asked).await;
     let created = created.map_err(CounterError::stopped)?;
-    output.write_private(&render::created(&created, output.format)?)?;
+    output.write_private(&render::created(&created, output.form())?)?;
     let known = &created.known;
     tell(format_args!(
         "token {} counts until {}; {}",
@@ -202,7 +202,7 @@ fn revoked(
 ) -> Result<Exit, Stopped> {
     match revocation {
         Ok(revocation) => {
-            output.write(&render::revocation(&revocation, output.format)?)?;
+            output.write(&render::revocation(&revocation, output.form())?)?;
             Ok(Exit::Success)
         }
         Err(error) if error.is_unknown() => {

@@ -2,8 +2,8 @@
 
 use fleetmark_agent::command::Stopped;
 use fleetmark_proto::shell::{
-    Exit,
-    output::{Format, Forms, OutputArgs, PageFormat, tell},
+    Exit, one_line,
+    output::{Form, Format, Forms, OutputArgs, PageForm, tell},
 };
 use jiff::Timestamp;
 
@@ -18,21 +18,27 @@ use crate::{
     },
     source::Source,
     stats,
-    store::StoredRun,
-    view::{self, Filter, NotComparable, NotOne, NotOneHost, Question},
+    store::{StoreError, StoredRun},
+    view::{self, Filter, NotComparable, NotOne, NotOneHost, Question, View},
 };
 
 pub(crate) async fn report(arguments: ReportArgs) -> Result<Exit, Stopped> {
     let ReportArgs { source: from, select, by, against, output } = arguments;
     let now = Timestamp::now();
     let filter = select.filter(now);
-    let source = source(&from).await?;
-    let runs = matching(&source, &filter).await?;
     let question = Question { by, against };
+    let source = source(&from).await?;
+    if let PageForm::Plain(form) = output.form()
+        && let Some(view) = kept(&source, &filter, &question, now).await?
+    {
+        output.write(&render::medians(&view, form)?)?;
+        return Ok(Exit::Success);
+    }
+    let runs = matching(&source, &filter).await?;
     let view = view::medians(&runs, &filter, &question, now);
-    let text = match output.format {
-        PageFormat::Plain(format) => render::medians(&view, format)?,
-        PageFormat::Html => {
+    let text = match output.form() {
+        PageForm::Plain(form) => render::medians(&view, form)?,
+        PageForm::Html => {
             let spreads = view::spreads(&runs, &filter, &question);
             let advice = view::advise(&runs, &filter, now);
             html::report(&view, &spreads, &advice, Links::None).file()
@@ -52,9 +58,9 @@ pub(crate) async fn advise(arguments: AdviseArgs) -> Result<Exit, Stopped> {
     let source = source(&from).await?;
     let runs = matching(&source, &filter).await?;
     let advice = view::advise(&runs, &filter, now);
-    let text = match output.format {
-        PageFormat::Plain(format) => render::advice(&advice, format)?,
-        PageFormat::Html => html::advise(&advice, Links::None).file(),
+    let text = match output.form() {
+        PageForm::Plain(form) => render::advice(&advice, form)?,
+        PageForm::Html => html::advise(&advice, Links::None).file(),
     };
     if advice.profiles.is_empty() {
         return nothing_matches(&source, &filter, &output, &text).await;
@@ -71,9 +77,9 @@ pub(crate) async fn compare(arguments: CompareArgs) -> Result<Exit, Stopped> {
     let runs = whole(source.runs(view::earliest(&sides, &filter, now)).await?);
     let line = match view::compare(&runs, &filter, &sides, now) {
         Ok(comparison) => {
-            output.write(&match output.format {
-                PageFormat::Plain(format) => render::comparison(&comparison, format)?,
-                PageFormat::Html => html::compare(&comparison, Links::None).file(),
+            output.write(&match output.form() {
+                PageForm::Plain(form) => render::comparison(&comparison, form)?,
+                PageForm::Html => html::compare(&comparison, Links::None).file(),
             })?;
             return Ok(Exit::Success);
         }
@@ -101,9 +107,9 @@ pub(crate) async fn outliers(arguments: OutliersArgs) -> Result<Exit, Stopped> {
     let source = source(&from).await?;
     let runs = matching(&source, &filter).await?;
     let view = view::outliers(&runs, &filter, &by, now);
-    let text = match output.format {
-        PageFormat::Plain(format) => render::outliers(&view, format)?,
-        PageFormat::Html => {
+    let text = match output.form() {
+        PageForm::Plain(form) => render::outliers(&view, form)?,
+        PageForm::Html => {
             let spreads = view::spreads_of_all(&runs, &filter, &by);
             html::outliers(&view, &spreads, Links::None).file()
         }
@@ -122,9 +128,9 @@ pub(crate) async fn history(arguments: HistoryArgs) -> Result<Exit, Stopped> {
     let source = source(&from).await?;
     let runs = matching(&source, &filter).await?;
     let view = view::history(&runs, &filter, &by, bucket, now);
-    let text = match output.format {
-        PageFormat::Plain(format) => render::history(&view, format)?,
-        PageFormat::Html => html::history(&view, Links::None).file(),
+    let text = match output.form() {
+        PageForm::Plain(form) => render::history(&view, form)?,
+        PageForm::Html => html::history(&view, Links::None).file(),
     };
     if view.subjects.is_empty() {
         return nothing_matches(&source, &filter, &output, &text).await;
@@ -139,9 +145,9 @@ pub(crate) async fn host(arguments: HostArgs) -> Result<Exit, Stopped> {
     let runs = whole(source(&from).await?.runs(None).await?);
     match view::host(&runs, &wanted, Some(since.before(now)), now) {
         Ok(view) => {
-            output.write(&match output.format {
-                PageFormat::Plain(format) => render::host(&view, format)?,
-                PageFormat::Html => {
+            output.write(&match output.form() {
+                PageForm::Plain(form) => render::host(&view, form)?,
+                PageForm::Html => {
                     let (spreads, history) = view::around(&view, &runs, now);
                     html::host(&view, &spreads, &history, Links::None).file()
                 }
@@ -153,6 +159,26 @@ pub(crate) async fn host(arguments: HostArgs) -> Result<Exit, Stopped> {
             Ok(Exit::NoMatch)
         }
         Err(ambiguous @ NotOneHost::Ambiguous { .. }) => Err(Stopped::usage(&ambiguous)),
+    }
+}
+
+/// Medians of hosts from what is kept of them, where that answers; what would match where nothing does is left to the runs.
+async fn kept(
+    source: &Source,
+    filter: &Filter,
+    question: &Question,
+    now: Timestamp,
+) -> Result<Option<View>, Stopped> {
+    match source.kept_medians(filter, question, now).await {
+        Ok(view) => Ok(view.filter(|view| !view.profiles.is_empty())),
+        Err(damaged @ StoreError::Corrupt { .. }) => {
+            let damaged = one_line(&damaged);
+            tell(format_args!(
+                "warning: {damaged}; all runs are read instead; `fleetmark-collector migrate --rebuild` mends what is kept beside them"
+            ));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -182,11 +208,11 @@ async fn nothing_matches<F: Forms>(
 }
 
 pub(crate) async fn profiles(arguments: &ListArgs) -> Result<Exit, Stopped> {
-    list(arguments, |runs, format| render::profiles(&view::profiles(runs), format)).await
+    list(arguments, |runs, form| render::profiles(&view::profiles(runs), form)).await
 }
 
 pub(crate) async fn hosts(arguments: &ListArgs) -> Result<Exit, Stopped> {
-    list(arguments, |runs, format| render::hosts(&view::hosts(runs), format)).await
+    list(arguments, |runs, form| render::hosts(&view::hosts(runs), form)).await
 }
 
 pub(crate) async fn export(arguments: ExportArgs) -> Result<Exit, Stopped> {
@@ -212,10 +238,10 @@ pub(crate) async fn export(arguments: ExportArgs) -> Result<Exit, Stopped> {
 
 async fn list(
     arguments: &ListArgs,
-    render: impl Fn(&[StoredRun], Format) -> Result<String, RenderError>,
+    render: impl Fn(&[StoredRun], Form) -> Result<String, RenderError>,
 ) -> Result<Exit, Stopped> {
     let runs = whole(source(&arguments.source).await?.runs(None).await?);
-    let text = render(&runs, arguments.output.format)?;
+    let text = render(&runs, arguments.output.form())?;
     finish(&arguments.output, &text, runs.is_empty())
 }
 
@@ -223,7 +249,7 @@ pub(crate) async fn profiles_diff(arguments: &DiffArgs) -> Result<Exit, Stopped>
     let DiffArgs { a, b, list: ListArgs { source: from, output } } = arguments;
     match view::diff(&source(from).await?.runs(None).await?, a, b) {
         Ok(diff) => {
-            output.write(&render::profile_diff(&diff, output.format)?)?;
+            output.write(&render::profile_diff(&diff, output.form())?)?;
             Ok(Exit::Success)
         }
         Err(unknown @ NotOne::Unknown { .. }) => {

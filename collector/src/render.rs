@@ -9,6 +9,7 @@ mod host;
 mod known;
 mod outliers;
 mod table;
+mod upkeep;
 
 pub mod html;
 
@@ -17,12 +18,14 @@ pub use history::history;
 pub use host::host;
 pub use known::{agents, audit, created, revocation, tokens};
 pub use outliers::outliers;
+pub use upkeep::{checked, migrated};
 
 use fleetmark_proto::{
     control::Forgotten,
     shell::{
         grid::{Align, Grid},
-        output::Format,
+        look::Look,
+        output::Form,
     },
     unit::grouped,
 };
@@ -46,12 +49,11 @@ pub enum RenderError {
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn medians(view: &View, format: Format) -> Result<String, RenderError> {
-    match format {
-        Format::Json => json(view),
-        Format::Csv => Ok(csv::medians(view)),
-        Format::Table => Ok(table::medians(view, table::Look::Text)),
-        Format::Markdown => Ok(table::medians(view, table::Look::Markdown)),
+pub fn medians(view: &View, form: Form) -> Result<String, RenderError> {
+    match form {
+        Form::Json => json(view),
+        Form::Csv => Ok(csv::medians(view)),
+        Form::People(look) => Ok(table::medians(view, look)),
     }
 }
 
@@ -60,12 +62,11 @@ pub fn medians(view: &View, format: Format) -> Result<String, RenderError> {
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn comparison(comparison: &Comparison, format: Format) -> Result<String, RenderError> {
-    match format {
-        Format::Json => json(comparison),
-        Format::Csv => Ok(compare::csv(comparison)),
-        Format::Table => Ok(compare::table(comparison, table::Look::Text)),
-        Format::Markdown => Ok(compare::table(comparison, table::Look::Markdown)),
+pub fn comparison(comparison: &Comparison, form: Form) -> Result<String, RenderError> {
+    match form {
+        Form::Json => json(comparison),
+        Form::Csv => Ok(compare::csv(comparison)),
+        Form::People(look) => Ok(compare::table(comparison, look)),
     }
 }
 
@@ -74,12 +75,11 @@ pub fn comparison(comparison: &Comparison, format: Format) -> Result<String, Ren
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn advice(advice: &Advice, format: Format) -> Result<String, RenderError> {
-    match format {
-        Format::Json => json(advice),
-        Format::Csv => Ok(advise::lines(advice)),
-        Format::Table => Ok(advise::people(advice, table::Look::Text)),
-        Format::Markdown => Ok(advise::people(advice, table::Look::Markdown)),
+pub fn advice(advice: &Advice, form: Form) -> Result<String, RenderError> {
+    match form {
+        Form::Json => json(advice),
+        Form::Csv => Ok(advise::lines(advice)),
+        Form::People(look) => Ok(advise::people(advice, look)),
     }
 }
 
@@ -88,8 +88,8 @@ pub fn advice(advice: &Advice, format: Format) -> Result<String, RenderError> {
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn profiles(rows: &[ProfileRow], format: Format) -> Result<String, RenderError> {
-    listed(rows, &table::profiles(rows), format)
+pub fn profiles(rows: &[ProfileRow], form: Form) -> Result<String, RenderError> {
+    listed(rows, &table::profiles(rows), form)
 }
 
 /// What parts two profiles.
@@ -97,12 +97,11 @@ pub fn profiles(rows: &[ProfileRow], format: Format) -> Result<String, RenderErr
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn profile_diff(diff: &ProfileDiff, format: Format) -> Result<String, RenderError> {
-    match format {
-        Format::Json => json(diff),
-        Format::Csv => Ok(table::facets(diff).csv()),
-        Format::Table => Ok(table::profile_diff(diff, table::Look::Text)),
-        Format::Markdown => Ok(table::profile_diff(diff, table::Look::Markdown)),
+pub fn profile_diff(diff: &ProfileDiff, form: Form) -> Result<String, RenderError> {
+    match form {
+        Form::Json => json(diff),
+        Form::Csv => Ok(table::facets(diff).csv()),
+        Form::People(look) => Ok(table::profile_diff(diff, look)),
     }
 }
 
@@ -111,8 +110,8 @@ pub fn profile_diff(diff: &ProfileDiff, format: Format) -> Result<String, Render
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn hosts(rows: &[HostRow], format: Format) -> Result<String, RenderError> {
-    listed(rows, &table::hosts(rows), format)
+pub fn hosts(rows: &[HostRow], form: Form) -> Result<String, RenderError> {
+    listed(rows, &table::hosts(rows), form)
 }
 
 /// What was removed from the store.
@@ -120,8 +119,8 @@ pub fn hosts(rows: &[HostRow], format: Format) -> Result<String, RenderError> {
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn pruning(pruning: &Pruning, format: Format) -> Result<String, RenderError> {
-    listed(pruning, &table::pruning(pruning), format)
+pub fn pruning(pruning: &Pruning, form: Form) -> Result<String, RenderError> {
+    listed(pruning, &table::pruning(pruning), form)
 }
 
 /// What was removed of a host.
@@ -129,29 +128,24 @@ pub fn pruning(pruning: &Pruning, format: Format) -> Result<String, RenderError>
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn forgotten(forgotten: &Forgotten, format: Format) -> Result<String, RenderError> {
+pub fn forgotten(forgotten: &Forgotten, form: Form) -> Result<String, RenderError> {
     let Forgotten { id, runs } = forgotten;
     let row = vec![id.to_string(), runs.to_string()];
     let columns = vec![("id", Align::Left), ("runs", Align::Right)];
-    match format {
-        Format::Table => {
+    match form {
+        Form::People(Look::Text(_)) => {
             Ok(format!("host {id} is forgotten: {} runs were removed\n", grouped(*runs)))
         }
-        _ => listed(forgotten, &Grid { title: String::new(), columns, rows: vec![row] }, format),
+        _ => listed(forgotten, &Grid { title: String::new(), columns, rows: vec![row] }, form),
     }
 }
 
 /// A list that has one look: its grid's columns are the CSV's too.
-fn listed<T: Serialize + ?Sized>(
-    rows: &T,
-    grid: &Grid,
-    format: Format,
-) -> Result<String, RenderError> {
-    match format {
-        Format::Json => json(rows),
-        Format::Csv => Ok(grid.csv()),
-        Format::Table => Ok(grid.text()),
-        Format::Markdown => Ok(grid.markdown()),
+fn listed<T: Serialize + ?Sized>(rows: &T, grid: &Grid, form: Form) -> Result<String, RenderError> {
+    match form {
+        Form::Json => json(rows),
+        Form::Csv => Ok(grid.csv()),
+        Form::People(look) => Ok(look.grid(grid)),
     }
 }
 

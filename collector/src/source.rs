@@ -9,6 +9,7 @@ use crate::{
     registry::{AuditEntry, KnownAgent, KnownToken, Registry, RevokedSubject},
     remote::{Remote, RemoteError},
     store::{self, Mode, Store, StoreError, StoredRun},
+    view::{self, Draft, Filter, Question, View},
 };
 
 /// Where a command reads.
@@ -38,6 +39,28 @@ impl SourceError {
     }
 }
 
+/// Medians per profile from what a store keeps of each host. `None` where that does not answer the question, or is not there: then the
+/// runs do, which say the same.
+///
+/// # Errors
+///
+/// If the store cannot be read, or what it keeps is damaged.
+pub async fn kept_medians(
+    store: &dyn Store,
+    filter: &Filter,
+    question: &Question,
+    now: Timestamp,
+) -> Result<Option<View>, StoreError> {
+    if !filter.is_kept(question) {
+        return Ok(None);
+    }
+    let Some(rollup) = store.rollup(filter.since).await? else { return Ok(None) };
+    let unshared = store.runs_by_id(view::unshared(&rollup)).await?;
+    let Some(draft) = Draft::new(&rollup, &unshared, filter, question) else { return Ok(None) };
+    let runs = store.runs_by_id(draft.lacks().iter().copied().collect()).await?;
+    Ok(draft.view(&runs, now))
+}
+
 impl Source {
     /// Opens the store to read, or connects to the collector.
     ///
@@ -64,6 +87,23 @@ impl Source {
             Self::Store(store, _) => store.runs(since).await?,
             Self::Server(remote) => remote.runs(since).await?,
         })
+    }
+
+    /// Medians per profile as [`kept_medians`] has them, which is only beside the store.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read, or what it keeps is damaged.
+    pub async fn kept_medians(
+        &self,
+        filter: &Filter,
+        question: &Question,
+        now: Timestamp,
+    ) -> Result<Option<View>, StoreError> {
+        match self {
+            Self::Store(store, _) => kept_medians(&**store, filter, question, now).await,
+            Self::Server(_) => Ok(None),
+        }
     }
 
     /// All tokens, newest first.

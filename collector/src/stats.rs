@@ -9,8 +9,8 @@ mod overlap;
 mod shift;
 mod sides;
 
-pub use collision::collided;
-pub use compare::{Compared, compare, compare_two};
+pub use collision::{Stay, collided, is_collision};
+pub use compare::{Compared, compare, compare_two, lacking};
 pub use derived::Measure;
 pub use outlier::{
     Deviation, HOSTS, OFF, Outliers, SCORE, Slow, SlowCell, Spread, Timed, outliers,
@@ -25,12 +25,12 @@ pub use sides::{
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleetmark_proto::{
-    id::HostId,
+    id::{HostId, ReportId},
     plan::{Scenario, Spawner, Workload},
     report::{Cell, Report},
     samples::{self, Interval},
     series::SeriesKey,
-    unit::Nanos,
+    unit::{Nanos, count},
     verdict::Basis,
 };
 use jiff::Timestamp;
@@ -67,10 +67,44 @@ impl GroupKey {
 /// The runs of one group that count: each host's newest.
 #[derive(Clone, Debug, Default)]
 pub struct Group<'a> {
-    /// The newest run of each host in which this spawner's cell has a median.
-    newest: BTreeMap<Spawner, BTreeMap<&'a HostId, (&'a Report, &'a Cell)>>,
+    /// Each host's value from its newest run in which this spawner's cell has a median.
+    newest: BTreeMap<Spawner, BTreeMap<&'a HostId, Newest<'a>>>,
     /// Runs with the cell that did not count.
     left_out: BTreeMap<Spawner, LeftOut>,
+}
+
+/// What the newest run of a host that counts says of one cell.
+#[derive(Clone, Copy, Debug)]
+pub struct Newest<'a> {
+    /// The run.
+    pub run: ReportId,
+    /// The median of its samples.
+    pub median: Nanos,
+    /// How many these are.
+    pub samples: u64,
+    /// The highest of them.
+    pub worst: Nanos,
+    /// The run and its cell with all its rounds, where they are at hand: a store keeps the rest beside them.
+    pub rounds: Option<(&'a Report, &'a Cell)>,
+}
+
+impl<'a> Newest<'a> {
+    /// Of this cell of this run; `None` if it failed.
+    #[must_use]
+    pub fn of(report: &'a Report, cell: &'a Cell) -> Option<Self> {
+        Some(Self {
+            run: report.id,
+            median: cell.median()?,
+            samples: count(cell.samples_ns.len()),
+            worst: cell.samples_ns.iter().copied().max()?,
+            rounds: Some((report, cell)),
+        })
+    }
+
+    /// The cell with its rounds.
+    fn cell(&self) -> Option<&'a Cell> {
+        self.rounds.map(|(_, cell)| cell)
+    }
 }
 
 /// Whether a run counts.
@@ -127,10 +161,34 @@ impl<'a> Group<'a> {
         match standing {
             Standing::Suspect => left_out.suspect += 1,
             Standing::Partial => left_out.partial += 1,
-            Standing::Counts if cell.median().is_some() => {
-                newest.insert(&report.host.id, (report, cell));
+            Standing::Counts => {
+                if let Some(found) = Newest::of(report, cell) {
+                    newest.insert(&report.host.id, found);
+                }
             }
-            Standing::Counts => {}
+        }
+    }
+
+    /// Adds a spawner with what is known of it already: each host's newest value, and how many runs did not count.
+    pub fn add_known(
+        &mut self,
+        spawner: Spawner,
+        newest: impl IntoIterator<Item = (&'a HostId, Newest<'a>)>,
+        left_out: LeftOut,
+    ) {
+        self.newest.insert(spawner, newest.into_iter().collect());
+        self.left_out.insert(spawner, left_out);
+    }
+
+    /// Gives values their rounds where `find` has them for the spawner and the run.
+    pub fn add_rounds(
+        &mut self,
+        find: impl Fn(Spawner, ReportId) -> Option<(&'a Report, &'a Cell)>,
+    ) {
+        for (spawner, values) in &mut self.newest {
+            for value in values.values_mut().filter(|value| value.rounds.is_none()) {
+                value.rounds = find(*spawner, value.run);
+            }
         }
     }
 
@@ -148,35 +206,38 @@ impl<'a> Group<'a> {
     /// The median over the hosts; `None` if no host has a value.
     #[must_use]
     pub fn median(&self, spawner: Spawner) -> Option<ProfileMedian> {
-        let cells: Vec<&Cell> =
-            self.newest.get(&spawner)?.values().map(|(_, cell)| *cell).collect();
-        let values: Vec<Nanos> = cells.iter().filter_map(|cell| cell.median()).collect();
-        let interval = match cells[..] {
-            [only] => only.interval().map(|interval| (interval, Basis::Rounds)),
-            _ => samples::interval(&values).map(|interval| (interval, Basis::Hosts)),
+        let newest = self.newest.get(&spawner)?;
+        let values: Vec<Nanos> = newest.values().map(|value| value.median).collect();
+        let interval = match self.only(spawner) {
+            Some(only) => {
+                only.cell().and_then(Cell::interval).map(|interval| (interval, Basis::Rounds))
+            }
+            None => samples::interval(&values).map(|interval| (interval, Basis::Hosts)),
         };
         Some(ProfileMedian {
             median: samples::median(&values)?,
             interval,
-            hosts: fleetmark_proto::unit::count(values.len()),
-            samples: cells
-                .iter()
-                .map(|cell| fleetmark_proto::unit::count(cell.samples_ns.len()))
-                .sum(),
+            hosts: count(values.len()),
+            samples: newest.values().map(|value| value.samples).sum(),
         })
+    }
+
+    /// The only value, if there is but one: its interval is over its rounds.
+    fn only(&self, spawner: Spawner) -> Option<&Newest<'a>> {
+        let newest = self.newest.get(&spawner)?;
+        newest.values().next().filter(|_| newest.len() == 1)
     }
 
     /// The highest sample of all that are behind the median.
     #[must_use]
     pub fn worst(&self, spawner: Spawner) -> Option<Nanos> {
-        let cells = self.newest.get(&spawner)?.values();
-        cells.flat_map(|(_, cell)| &cell.samples_ns).max().copied()
+        self.newest.get(&spawner)?.values().map(|value| value.worst).max()
     }
 
-    /// Each host's value, with the run that it is from.
+    /// Each host's value, with the run that it is from, of runs that are at hand.
     pub fn values(&self, spawner: Spawner) -> impl Iterator<Item = (&'a Report, Nanos)> {
-        let cells = self.newest.get(&spawner).into_iter().flat_map(BTreeMap::values);
-        cells.filter_map(|(report, cell)| Some((*report, cell.median()?)))
+        let values = self.newest.get(&spawner).into_iter().flat_map(BTreeMap::values);
+        values.filter_map(|value| Some((value.rounds?.0, value.median)))
     }
 
     /// The hosts of which a run counts, whichever the spawner.
@@ -185,24 +246,27 @@ impl<'a> Group<'a> {
         self.newest.values().flat_map(BTreeMap::keys).copied().collect()
     }
 
-    /// When the newest run that counts ended.
+    /// When the newest run that counts ended, of runs that are at hand.
     #[must_use]
     pub fn newest(&self) -> Option<Timestamp> {
-        let runs = self.newest.values().flat_map(BTreeMap::values);
-        runs.map(|(report, _)| report.ended_at).max()
+        let values = self.newest.values().flat_map(BTreeMap::values);
+        values.filter_map(|value| Some(value.rounds?.0.ended_at)).max()
     }
 
-    /// The newest run of each host in which both spawners have a median, with the two cells.
-    fn pairs(&self, spawner: Spawner, against: Spawner) -> Vec<(&'a Cell, &'a Cell)> {
+    /// What both spawners' cells say on each host, where they are of one run.
+    fn pairs(&self, spawner: Spawner, against: Spawner) -> Vec<(&Newest<'a>, &Newest<'a>)> {
         let of = |spawner| self.newest.get(&spawner);
         let (Some(ours), Some(theirs)) = (of(spawner), of(against)) else {
             return Vec::new();
         };
+        // Both are in the order of the hosts.
+        let mut theirs = theirs.iter().peekable();
         ours.iter()
-            .filter_map(|(host, (report, cell))| {
-                let (other_report, other) = theirs.get(host)?;
+            .filter_map(|(host, value)| {
+                while theirs.next_if(|(other, _)| *other < host).is_some() {}
+                let (_, other) = theirs.next_if(|(other, _)| *other == host)?;
                 // Ratios within rounds mean nothing across runs.
-                (report.id == other_report.id).then_some((*cell, *other))
+                (value.run == other.run).then_some((value, other))
             })
             .collect()
     }

@@ -1,6 +1,7 @@
 //! Where runs are kept. One trait, one suite of tests, one backend so far.
 
 mod clocks;
+pub mod rollup;
 mod row;
 mod sqlite;
 
@@ -14,7 +15,7 @@ use std::{
 use async_trait::async_trait;
 use fleetmark_proto::{
     convert::{Encoded, Outcome},
-    id::{HostId, ProfileId},
+    id::{HostId, ProfileId, ReportId},
     invalid::Invalid,
     limits,
     report::Report,
@@ -23,6 +24,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::registry::Registry;
+use rollup::{Checked, Extract, Migrated, Rollup};
 
 /// A store, as it is typed: `sqlite:FILE`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,6 +60,8 @@ impl fmt::Display for StoreUrl {
 pub enum Mode {
     /// To write: it is created and brought up to date where needed.
     Write,
+    /// To bring it up to date: it must be there.
+    Update,
     /// To change what is there: it must be there, and up to date.
     Change,
     /// To read: it must be there, and is not touched.
@@ -84,7 +88,7 @@ pub enum StoreError {
         known: i64,
     },
     /// The file lacks migrations, and was opened to read only.
-    #[error("{} was written by an older fleetmark; start `fleetmark-collector serve` on it once to bring it up to date", .0.display())]
+    #[error("{} was written by an older fleetmark; `fleetmark-collector migrate` brings it up to date", .0.display())]
     Older(PathBuf),
     /// There is no room for what a store needs to be opened.
     #[error("the disk is full: {} cannot be opened until there is some room", .0.display())]
@@ -162,7 +166,7 @@ pub struct NewRun {
     encoded: Encoded,
     host: HostId,
     profile: ProfileId,
-    clean: bool,
+    extract: Extract,
     clocks: Clocks,
     time: Timestamp,
     proven: bool,
@@ -176,7 +180,7 @@ impl NewRun {
             encoded,
             host: report.host.id.clone(),
             profile: report.profile.id.clone(),
-            clean: report.quality.is_clean(),
+            extract: Extract::of(report),
             clocks,
             time: clocks.trusted(report.ended_at),
             proven: false,
@@ -208,10 +212,10 @@ pub struct StoredRun {
 }
 
 impl StoredRun {
-    /// When the run ended, by the clock that can be trusted: see [`Clocks::trusted`].
+    /// When the run ended, by the clock that can be trusted (see [`Clocks::trusted`]), cut to the microseconds that a store keeps.
     #[must_use]
     pub fn time(&self) -> Timestamp {
-        self.clocks().trusted(self.report.ended_at)
+        clocks::cut(self.clocks().trusted(self.report.ended_at))
     }
 
     /// How far the agent's clock was off the collector's, where that is more than five minutes: see [`Clocks::skew`].
@@ -303,6 +307,35 @@ pub trait Store: Send + Sync {
     /// If the store cannot be read, or holds what was never stored.
     async fn runs(&self, since: Option<Timestamp>) -> Result<Vec<StoredRun>, StoreError>;
 
+    /// Those of these runs that are there, in no order that means anything.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read, or holds what was never stored.
+    async fn runs_by_id(&self, ids: Vec<ReportId>) -> Result<Vec<StoredRun>, StoreError>;
+
+    /// What is kept of the runs that ended at `since` or later, so that not all of them need be read. It says what they say. `None` if
+    /// it is not there for all runs.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read, or holds what was never stored.
+    async fn rollup(&self, since: Option<Timestamp>) -> Result<Option<Rollup>, StoreError>;
+
+    /// Makes anew what is kept beside runs, and counts these.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be changed, or holds what was never stored. Then the next who opens it to write goes on from there.
+    async fn rebuild(&self) -> Result<u64, StoreError>;
+
+    /// Compares what is kept beside runs with what these say.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    async fn check(&self) -> Result<Checked, StoreError>;
+
     /// The next runs behind this place, oldest first, unread: as many as make up this many bytes, at least one; none at the
     /// end. Whoever goes on behind the last of them meets each run once that was there all the time.
     ///
@@ -355,6 +388,16 @@ pub async fn open_both(url: &StoreUrl, mode: Mode) -> Result<Opened, StoreError>
     let store = tokio::task::spawn_blocking(move || sqlite::Sqlite::open(path, mode)).await??;
     let store = Arc::new(store);
     Ok((store.clone(), store))
+}
+
+/// Brings a store up to date that is there. With `rebuild` what is kept beside runs is made anew in any case.
+///
+/// # Errors
+///
+/// If it is not there, is something else, is of a newer version, or cannot be changed.
+pub async fn migrate(url: &StoreUrl, rebuild: bool) -> Result<Migrated, StoreError> {
+    let StoreUrl::Sqlite(path) = url.clone();
+    tokio::task::spawn_blocking(move || sqlite::Sqlite::migrate(path, rebuild)).await?
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod fleet;
 mod history;
 mod host;
 mod host_names;
+mod kept;
 mod known;
 mod medians;
 mod names;
@@ -38,6 +39,7 @@ pub use fleet::{HostRow, ProfileRow, hosts, profiles};
 pub use history::{Bucket, GroupChange, History, Jump, Line, Point, PointState, Subject, history};
 pub use host::{BuildRow, CellRow, HostView, Reason, RunRow, around, host};
 pub use host_names::{HostLabel, NotOneHost, one_host};
+pub use kept::{Draft, unshared};
 pub use known::{
     AgentRow, AgentState, Issuer, Revocation, RevocationState, TokenRow, TokenState, agents, tokens,
 };

@@ -157,3 +157,5 @@ pub const COMMIT_REPORTS: usize = 512;
 pub const COMMIT_WAIT: Duration = Duration::from_millis(5);
 /// Batches that wait for a commit.
 pub const COMMIT_QUEUE: usize = CALLS_LET_IN;
+/// Kinds of runs that a store remembers the numbers of, so as not to look them up for each run.
+pub const FORMS_KNOWN: usize = 4_096;

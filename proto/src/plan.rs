@@ -10,7 +10,18 @@ use crate::unit::{Nanos, grouped};
 
 /// The kind of work that units do.
 #[derive(
-    Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize, ValueEnum,
+    Clone,
+    Copy,
+    Debug,
+    Deserialize,
+    Eq,
+    Hash,
+    JsonSchema,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    Serialize,
+    ValueEnum,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Scenario {
@@ -135,7 +146,9 @@ impl fmt::Display for CellKey {
 }
 
 /// How many units were asked for.
-#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Amount {
     /// This many.
@@ -156,7 +169,9 @@ impl Amount {
 }
 
 /// A scenario with what was asked of it. Results of different workloads never enter one median.
-#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 pub struct Workload {
     /// `units` or `units_per_worker`.
     #[serde(flatten)]

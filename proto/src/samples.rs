@@ -90,9 +90,11 @@ impl Ranks {
     pub fn at_least(confidence: f64, n: usize) -> Option<Self> {
         let mut best = Self::range(n).filter(|range| range.confidence >= confidence)?;
         let half = n / 2;
+        let mut heads = Heads::none_of(n);
         for low in 1..half {
             // Each step inwards loses the probability that exactly `low` values lie below the median, on both sides.
-            let narrower = best.confidence - 2.0 * binomial_half(n, low);
+            heads.one_more();
+            let narrower = best.confidence - 2.0 * heads.probability();
             if narrower < confidence {
                 break;
             }
@@ -104,7 +106,11 @@ impl Ranks {
     /// Lowest and highest value; `None` below two.
     #[must_use]
     pub fn range(n: usize) -> Option<Self> {
-        (n >= 2).then(|| Self { low: 0, high: n - 1, confidence: 1.0 - 2.0 * binomial_half(n, 0) })
+        (n >= 2).then(|| Self {
+            low: 0,
+            high: n - 1,
+            confidence: 1.0 - 2.0 * Heads::none_of(n).probability(),
+        })
     }
 
     /// The fewest values whose range has at least this confidence, which is below 1.
@@ -116,11 +122,29 @@ impl Ranks {
     }
 }
 
-/// The probability of exactly `k` heads in `n` throws of a fair coin. In logarithms, since 2^-n alone underflows.
-fn binomial_half(n: usize, k: usize) -> f64 {
-    let as_float = |count: usize| approximate(crate::unit::count(count));
-    let ways: f64 = (0..k).map(|i| as_float(n - i).ln() - as_float(i + 1).ln()).sum();
-    (ways - as_float(n) * std::f64::consts::LN_2).exp()
+/// So many heads in so many throws of a fair coin. In logarithms, since 2^-throws alone underflows.
+struct Heads {
+    throws: usize,
+    heads: usize,
+    /// The logarithm of the number of ways in which there can be as many.
+    ways: f64,
+}
+
+impl Heads {
+    fn none_of(throws: usize) -> Self {
+        Self { throws, heads: 0, ways: 0.0 }
+    }
+
+    fn one_more(&mut self) {
+        let as_float = |count: usize| approximate(crate::unit::count(count));
+        self.ways += as_float(self.throws - self.heads).ln() - as_float(self.heads + 1).ln();
+        self.heads += 1;
+    }
+
+    fn probability(&self) -> f64 {
+        let throws = approximate(crate::unit::count(self.throws));
+        (self.ways - throws * std::f64::consts::LN_2).exp()
+    }
 }
 
 fn sorted(samples: &[Nanos]) -> Vec<Nanos> {

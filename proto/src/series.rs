@@ -3,7 +3,7 @@
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::report::Cell;
 
@@ -18,7 +18,7 @@ pub struct Series {
 
 /// What parts one series from another, beside its cell and workload.
 #[derive(
-    Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, serde::Serialize,
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 pub struct SeriesKey {
     /// Which pass.
@@ -30,7 +30,9 @@ pub struct SeriesKey {
 }
 
 /// A pass beside the eleven cells.
-#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pass {
     /// The article's crate: seven cells, five rounds, in fixed order, without a cold round.
@@ -44,7 +46,9 @@ pub enum Pass {
 }
 
 /// How the units of a series are started, where not as in the eleven cells.
-#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Variant {
     /// As in the eleven cells.
@@ -62,7 +66,9 @@ pub enum Variant {
 }
 
 /// What a sample of a series is, in nanoseconds.
-#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
     /// From the first spawn to the last join.

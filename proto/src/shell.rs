@@ -4,9 +4,12 @@ pub mod about;
 pub mod config;
 pub mod exit;
 pub mod grid;
+pub mod look;
 pub mod output;
 pub mod passes;
+pub mod screen;
 pub mod value;
+mod wrap;
 
 use std::{
     env,

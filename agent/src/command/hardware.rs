@@ -29,7 +29,7 @@ pub(super) fn hardware(arguments: &HardwareArgs) -> Result<Exit, Stopped> {
             found
         }
     };
-    let text = render::hardware(&found, arguments.explain, arguments.output.format)?;
+    let text = render::hardware(&found, arguments.explain, arguments.output.form())?;
     arguments.output.write(&text)?;
     Ok(Exit::Success)
 }

@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &RunArgs, state_dir: &Path) -> Result<Exit, Stopped
     let report = measured(&arguments.measure, membership.as_ref(), state_dir, findings)
         .map_err(run_error)?;
     let spooled = room.map(|(room, spool)| room.commit(&Encoded::new(&report)).map(|()| spool));
-    arguments.output.write(&render::report(&report, arguments.output.format)?)?;
+    arguments.output.write(&render::report(&report, arguments.output.form())?)?;
     // Only now: what was measured is printed even where it cannot be kept.
     let Some(spool) = spooled.transpose()? else {
         return Ok(conclude(&report, arguments.strict, None));

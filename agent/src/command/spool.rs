@@ -40,7 +40,7 @@ fn list(arguments: &SpoolListArgs, state_dir: &Path) -> Result<Exit, Stopped> {
         Some(spool) => spool.list()?,
         None => Vec::new(),
     };
-    arguments.output.write(&render::waiting(&entries, arguments.output.format)?)?;
+    arguments.output.write(&render::waiting(&entries, arguments.output.form())?)?;
     Ok(Exit::Success)
 }
 
@@ -77,7 +77,7 @@ fn quarantine(arguments: &QuarantineArgs, state_dir: &Path) -> Result<Exit, Stop
         if let Some(name) = requeue.iter().chain(discard).find(|name| *name != ALL) {
             return Err(NotThere(name.clone()).into());
         }
-        output.write(&render::quarantined(&records, output.format)?)?;
+        output.write(&render::quarantined(&records, output.form())?)?;
         return Ok(Exit::Success);
     };
     let (again, gone) = (chosen(&records, requeue)?, chosen(&records, discard)?);

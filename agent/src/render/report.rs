@@ -6,11 +6,12 @@ use fleetmark_proto::{
     report::{Cell, Evidence, Quality, Report},
     series::{Pass, Series},
     shell::{
-        grid::{Align, Grid, facts_markdown, facts_text, lines_markdown, lines_text},
-        output::Format,
+        grid::{Align, Grid},
+        look::Look,
+        output::Form,
         passes::{self, Entry, Section},
     },
-    unit::grouped,
+    unit::{Times, grouped},
     verdict::Verdict,
 };
 
@@ -21,44 +22,35 @@ use super::{caveats::caveats, csv};
 /// # Errors
 ///
 /// If a value cannot be written in the format, which does not happen to valid reports.
-pub fn report(report: &Report, format: Format) -> Result<String, serde_json::Error> {
-    match format {
-        Format::Json => {
+pub fn report(report: &Report, form: Form) -> Result<String, serde_json::Error> {
+    match form {
+        Form::Json => {
             serde_json::to_string_pretty(&ReportDocument::from(report)).map(|json| json + "\n")
         }
-        Format::Csv => Ok(csv::cells(report)),
-        Format::Table => Ok(people(report, facts_text, Grid::text, lines_text)),
-        Format::Markdown => Ok(people(report, facts_markdown, Grid::markdown, lines_markdown)),
+        Form::Csv => Ok(csv::cells(report)),
+        Form::People(look) => Ok(people(report, look)),
     }
 }
 
-fn people(
-    report: &Report,
-    facts_form: fn(&[(&str, String)]) -> String,
-    grid_form: fn(&Grid) -> String,
-    lines_form: fn(&[String]) -> String,
-) -> String {
+fn people(report: &Report, look: Look) -> String {
     let verdicts = report.verdicts();
-    let mut text = facts_form(&facts(report));
+    let mut text = look.facts(&facts(report));
     for scenario in Scenario::ALL {
         let cells: Vec<&Cell> =
             report.cells.iter().filter(|cell| cell.key.scenario == scenario).collect();
         if let Some(first) = cells.first() {
             text.push('\n');
-            text.push_str(&grid_form(&grid(report, first, &cells, &verdicts)));
+            text.push_str(&look.grid(&grid(report, first, &cells, &verdicts)));
         }
     }
     for section in sections(report) {
         text.push('\n');
-        text.push_str(&grid_form(&section.grid));
-        text.push_str(&lines_form(&section.below()));
+        text.push_str(&section.shown(look));
     }
     let caveats = caveats(report);
     if !caveats.is_empty() {
         text.push_str("\nCaveats, from what was seen here:\n");
-        for caveat in caveats {
-            text.push_str(&format!("- {caveat}\n"));
-        }
+        text.push_str(&look.points(&caveats));
     }
     text
 }
@@ -129,11 +121,15 @@ fn evidence(evidence: &Evidence) -> String {
 }
 
 fn grid(report: &Report, first: &Cell, cells: &[&Cell], verdicts: &[Verdict]) -> Grid {
+    let intervals = cells.iter().filter_map(|cell| cell.interval());
+    let ends = intervals.flat_map(|found| [found.low_ns, found.high_ns]);
+    let times = Times::of(cells.iter().filter_map(|cell| cell.median()).chain(ends));
+    let cold_times = Times::of(cells.iter().filter_map(|cell| cell.cold_ns));
     let row = |cell: &&Cell| {
         let verdict = verdicts.iter().find(|verdict| {
             verdict.scenario == cell.key.scenario && verdict.spawner == cell.key.spawner
         });
-        let median = cell.median().map(|median| median.to_string());
+        let median = cell.median().map(|median| times.show(median));
         let outcome = match (&cell.failure, verdict) {
             (Some(failure), _) => format!("failed: {}", failure.message),
             (None, Some(verdict)) => verdict.to_string(),
@@ -144,9 +140,9 @@ fn grid(report: &Report, first: &Cell, cells: &[&Cell], verdicts: &[Verdict]) ->
             cell.key.spawner.to_string(),
             median.unwrap_or_else(|| "none".to_owned()),
             cell.interval()
-                .map_or_else(String::new, |found| format!("{} to {}", found.low_ns, found.high_ns)),
+                .map_or_else(String::new, |found| times.range(found.low_ns, found.high_ns)),
             confidence.unwrap_or_default(),
-            cell.cold_ns.map_or_else(String::new, |cold| cold.to_string()),
+            cell.cold_ns.map_or_else(String::new, |cold| cold_times.show(cold)),
             outcome,
         ]
     };
@@ -156,9 +152,9 @@ fn grid(report: &Report, first: &Cell, cells: &[&Cell], verdicts: &[Verdict]) ->
             ("spawner", Align::Left),
             ("median", Align::Right),
             ("interval", Align::Right),
-            ("confidence", Align::Right),
-            ("cold", Align::Right),
-            (report.against.against(), Align::Left),
+            ("confidence", Align::RightAside),
+            ("cold", Align::RightAside),
+            (report.against.against(), Align::Verdict),
         ],
         rows: cells.iter().map(row).collect(),
     }

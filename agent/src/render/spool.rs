@@ -4,7 +4,7 @@ use fleetmark_proto::{
     id::ReportId,
     shell::{
         grid::{Align, Grid},
-        output::Format,
+        output::Form,
     },
 };
 use jiff::Timestamp;
@@ -33,7 +33,7 @@ struct QuarantinedRow<'a> {
 /// # Errors
 ///
 /// If JSON refuses a value, which does not happen.
-pub fn waiting(entries: &[Entry], format: Format) -> Result<String, serde_json::Error> {
+pub fn waiting(entries: &[Entry], form: Form) -> Result<String, serde_json::Error> {
     let rows: Vec<WaitingRow> = entries
         .iter()
         .map(|Entry { id, bytes, foreign }| WaitingRow {
@@ -49,11 +49,11 @@ pub fn waiting(entries: &[Entry], format: Format) -> Result<String, serde_json::
     };
     let columns = vec![
         ("report_id", Align::Left),
-        ("made_at", Align::Left),
+        ("made_at", Align::LeftAside),
         ("bytes", Align::Right),
         ("state", Align::Left),
     ];
-    formed(&rows, columns, cells, format)
+    formed(&rows, columns, cells, form)
 }
 
 /// Renders the reports that no collector takes.
@@ -61,7 +61,7 @@ pub fn waiting(entries: &[Entry], format: Format) -> Result<String, serde_json::
 /// # Errors
 ///
 /// If JSON refuses a value, which does not happen.
-pub fn quarantined(records: &[Quarantined], format: Format) -> Result<String, serde_json::Error> {
+pub fn quarantined(records: &[Quarantined], form: Form) -> Result<String, serde_json::Error> {
     let rows: Vec<QuarantinedRow<'_>> = records
         .iter()
         .map(|Quarantined { name, id, bytes, reason }| QuarantinedRow {
@@ -75,24 +75,23 @@ pub fn quarantined(records: &[Quarantined], format: Format) -> Result<String, se
         vec![row.name.to_owned(), row.bytes.to_string(), row.reason.to_owned()]
     };
     let columns = vec![("name", Align::Left), ("bytes", Align::Right), ("reason", Align::Left)];
-    formed(&rows, columns, cells, format)
+    formed(&rows, columns, cells, form)
 }
 
 fn formed<T: Serialize>(
     rows: &[T],
     columns: Vec<(&'static str, Align)>,
     cells: impl Fn(&T) -> Vec<String>,
-    format: Format,
+    form: Form,
 ) -> Result<String, serde_json::Error> {
     let grid = || Grid {
         title: String::new(),
         columns: columns.clone(),
         rows: rows.iter().map(&cells).collect(),
     };
-    match format {
-        Format::Json => serde_json::to_string_pretty(rows).map(|json| json + "\n"),
-        Format::Csv => Ok(grid().csv()),
-        Format::Table => Ok(grid().text()),
-        Format::Markdown => Ok(grid().markdown()),
+    match form {
+        Form::Json => serde_json::to_string_pretty(rows).map(|json| json + "\n"),
+        Form::Csv => Ok(grid().csv()),
+        Form::People(look) => Ok(look.grid(&grid())),
     }
 }

@@ -3,13 +3,15 @@
 use fleetmark_proto::{
     id::HostId,
     samples::Interval,
-    shell::grid::{Align, Grid, csv},
-    unit::{Nanos, grouped},
+    shell::{
+        grid::{Align, Grid, csv},
+        look::Look,
+    },
+    unit::{Nanos, Times, grouped},
     verdict::Verdict,
 };
 use serde::Serialize;
 
-use super::table::Look;
 use crate::view::{Advice, GoodFromView, ProfileAdvice, SpawnerAdvice, Work, WorkAdvice};
 
 pub(super) fn people(advice: &Advice, look: Look) -> String {
@@ -20,10 +22,10 @@ pub(super) fn people(advice: &Advice, look: Look) -> String {
 
 fn one_profile(profile: &ProfileAdvice, look: Look) -> String {
     let ProfileAdvice { id, name, .. } = profile;
-    let mut text = match look {
-        Look::Text => format!("profile {name} ({id})\n"),
-        Look::Markdown => format!("## {name} ({id})\n\n"),
-    };
+    let mut text = look.heading(&match look {
+        Look::Text(_) => format!("profile {name} ({id})"),
+        Look::Markdown => format!("{name} ({id})"),
+    });
     text.push_str(&look.facts(&facts(profile)));
     for work in &profile.works {
         text.push('\n');
@@ -36,7 +38,7 @@ fn one_work(work: &WorkAdvice, look: Look) -> String {
     let title = heading(work);
     let mut text = if work.spawners.is_empty() {
         match look {
-            Look::Text => format!("{title}\n"),
+            Look::Text(_) => look.heading(&title),
             Look::Markdown => format!("### {title}\n"),
         }
     } else {
@@ -48,10 +50,7 @@ fn one_work(work: &WorkAdvice, look: Look) -> String {
         None => format!("not known: {}", missing.what),
     }));
     lines.extend(work.caveats.iter().map(|caveat| format!("note: {caveat}")));
-    match look {
-        Look::Text => text.push_str(&look.lines(&lines)),
-        Look::Markdown => text.push_str(&format!("\n{}\n", lines.join("\n\n"))),
-    }
+    text.push_str(&look.sentences(&lines));
     text
 }
 
@@ -75,19 +74,25 @@ pub(super) fn grid(work: &WorkAdvice, title: String) -> Grid {
         Work::CpuBesideOthers => ("tick late", "to least"),
         _ => ("median", "to best"),
     };
-    let mut columns = vec![("spawner", Align::Left), ("fit", Align::Left)];
+    let mut columns = vec![("spawner", Align::Left), ("fit", Align::Verdict)];
     if is_long {
         columns.extend([("good from", Align::Right), ("tick late", Align::Right)]);
     } else {
         columns.push((value, Align::Right));
     }
-    columns.extend([(ratio, Align::Right), ("interval", Align::Right), ("hosts", Align::Right)]);
+    columns.extend([
+        (ratio, Align::Right),
+        ("interval", Align::RightAside),
+        ("hosts", Align::Right),
+    ]);
+    let medians = Times::of(work.spawners.iter().filter_map(|it| it.median_ns));
+    let lates = Times::of(work.spawners.iter().filter_map(|it| it.late_p99_ns));
     let row = |it: &SpawnerAdvice| {
         let mut row = vec![it.spawner.to_string(), it.fit.name().replace('-', " ")];
         if is_long {
-            row.extend([good_from(it.good_from), shown(it.late_p99_ns)]);
+            row.extend([good_from(it.good_from), shown(it.late_p99_ns, lates)]);
         } else {
-            row.push(shown(it.median_ns));
+            row.push(shown(it.median_ns, medians));
         }
         let interval = it.verdict.as_ref().and_then(|verdict| verdict.interval);
         row.extend([
@@ -96,8 +101,7 @@ pub(super) fn grid(work: &WorkAdvice, title: String) -> Grid {
                 None if it.median_ns.is_some() => "1×".to_owned(),
                 None => String::new(),
             },
-            interval
-                .map_or_else(String::new, |it| format!("{} to {}", times(it.low), times(it.high))),
+            interval.map_or_else(String::new, |it| format!("{}–{}", times(it.low), times(it.high))),
             grouped(it.hosts),
         ]);
         row
@@ -116,8 +120,8 @@ fn good_from(from: Option<GoodFromView>) -> String {
     }
 }
 
-fn shown(value: Option<Nanos>) -> String {
-    value.map_or_else(|| "unknown".to_owned(), |value| value.to_string())
+fn shown(value: Option<Nanos>, times: Times) -> String {
+    value.map_or_else(|| "unknown".to_owned(), |value| times.show(value))
 }
 
 /// A ratio with three digits.

@@ -7,12 +7,15 @@ pub(super) use csv::csv;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleetmark_proto::{
-    shell::grid::{Align, Grid},
-    unit::{Nanos, grouped, rounded},
+    shell::{
+        grid::{Align, Grid},
+        look::Look,
+    },
+    unit::{Nanos, Times, grouped, rounded},
     verdict::{Outcome, RatioInterval, factor},
 };
 
-use super::table::{self, Look};
+use super::table;
 use crate::{
     stats::{Measure, SidesBasis, ValueInterval},
     view::{AgainstBase, BuildView, Compared, Comparison, Differs, SideView},
@@ -37,9 +40,8 @@ pub(super) fn table(comparison: &Comparison, look: Look) -> String {
         text.push('\n');
         text.push_str(&one(against, look));
     }
-    let mut lines = vec![String::new()];
-    lines.extend(reading(comparison));
-    text.push_str(&look.lines(&lines));
+    text.push('\n');
+    text.push_str(&look.sentences(&reading(comparison)));
     text
 }
 
@@ -47,15 +49,14 @@ pub(super) fn table(comparison: &Comparison, look: Look) -> String {
 pub(super) fn reading(comparison: &Comparison) -> Vec<String> {
     let mut lines = Vec::new();
     let (percent, all) = (comparison.confidence * 100.0, grouped(comparison.comparisons));
-    lines.push(
-        "Ratios are to A: under 1 is less. Their intervals hold with a confidence of".to_owned(),
-    );
-    lines.push(format!("{percent:.1}% each, and so with 95% all {all} together."));
+    lines.push(format!(
+        "Ratios are to A: under 1 is less. Their intervals hold with a confidence of {percent:.1}% each, and so with 95% all \
+         {all} together."
+    ));
     if comparison.against_base.iter().any(AgainstBase::has_groups) {
-        let meaning =
-            "Delta is -1 where every host of a side has less than every host of A, 1 where";
+        let meaning = "Delta is -1 where every host of a side has less than every host of A, 1 where every one has more \
+                       (Cliff's delta).";
         lines.push(meaning.to_owned());
-        lines.push("every one has more (Cliff's delta).".to_owned());
     }
     if !comparison.not_measured.is_empty() {
         lines.push(format!("Not measured: {}.", comparison.not_measured.join(", ")));
@@ -98,10 +99,7 @@ pub(super) fn side_words(side: &SideView) -> String {
 
 fn one(against: &AgainstBase, look: Look) -> String {
     let heading = format!("{} against A", against.letter);
-    let mut text = match look {
-        Look::Text => format!("{heading}\n"),
-        Look::Markdown => format!("## {heading}\n\n"),
-    };
+    let mut text = look.heading(&heading);
     text.push_str(&look.facts(&facts(against)));
     if let Some(hardware) = hardware(against) {
         text.push('\n');
@@ -115,7 +113,7 @@ fn one(against: &AgainstBase, look: Look) -> String {
         for cells in build.cells.chunk_by(same_table) {
             text.push('\n');
             text.push_str(&look.grid(&grid(cells, against.letter)));
-            text.push_str(&look.lines(&unresolved(cells, against.complete)));
+            text.push_str(&look.sentences(&unresolved(cells, against.complete)));
         }
         if !build.derived.is_empty() {
             text.push('\n');
@@ -201,10 +199,11 @@ pub(super) fn grid(cells: &[Compared], other: char) -> Grid {
     if groups {
         columns.push(("delta", Align::Right));
     }
-    columns.extend([("", Align::Left), ("", Align::Left)]);
+    columns.extend([("", Align::LeftAside), ("", Align::Verdict)]);
+    let times = times(cells, Measure::Elapsed);
     let row = |cell: &Compared| {
         let mut row = vec![cell.spawner.to_string()];
-        row.extend(middle(cell));
+        row.extend(middle(cell, times));
         if groups {
             let delta = cell.verdict.cliffs_delta;
             row.push(delta.map_or_else(String::new, |delta| format!("{delta:+.2}")));
@@ -222,11 +221,11 @@ pub(super) fn grid(cells: &[Compared], other: char) -> Grid {
 }
 
 /// Both medians, the ratio and its interval.
-fn middle(cell: &Compared) -> [String; 4] {
+fn middle(cell: &Compared, times: Times) -> [String; 4] {
     let interval = cell.verdict.interval;
     [
-        value(cell.measure, cell.verdict.a.median),
-        value(cell.measure, cell.verdict.b.median),
+        value(cell.measure, cell.verdict.a.median, times),
+        value(cell.measure, cell.verdict.b.median, times),
         ratio(cell.verdict.ratio),
         interval.map_or_else(
             || "none".to_owned(),
@@ -246,13 +245,13 @@ pub(super) fn derived(rows: &[Compared], other: char) -> Grid {
             (letter(other), Align::Right),
             ("ratio", Align::Right),
             ("interval", Align::Right),
-            ("", Align::Left),
+            ("", Align::Verdict),
         ],
         rows: rows
             .iter()
             .map(|row| {
                 let mut cells = vec![measured(row.measure).to_owned(), row.spawner.to_string()];
-                cells.extend(middle(row));
+                cells.extend(middle(row, times(rows, row.measure)));
                 cells.push(words(row));
                 cells
             })
@@ -265,8 +264,8 @@ pub(super) fn measured(measure: Measure) -> &'static str {
     match measure {
         Measure::Elapsed => "elapsed",
         Measure::SpawnCost => "time a unit",
-        Measure::WaitOvershoot => "over the wait",
-        Measure::RoundRate => "rounds/s a core",
+        Measure::WaitOvershoot => "overshoot",
+        Measure::RoundRate => "round rate",
         Measure::Efficiency => "efficiency",
     }
 }
@@ -277,14 +276,7 @@ pub(super) fn intervals(cells: &[Compared], other: char) -> Grid {
         interval.map_or_else(
             || "none".to_owned(),
             |ValueInterval { low, high, .. }| {
-                let (low, high) =
-                    (Nanos(rounded(low)).to_string(), Nanos(rounded(high)).to_string());
-                match (low.split_once(' '), high.split_once(' ')) {
-                    (Some((number, unit)), Some((_, same))) if unit == same => {
-                        format!("{number}–{high}")
-                    }
-                    _ => format!("{low}–{high}"),
-                }
+                table::range(Nanos(rounded(low)), Nanos(rounded(high)))
             },
         )
     };
@@ -329,10 +321,7 @@ pub(super) fn unresolved(cells: &[Compared], complete: bool) -> Vec<String> {
         };
         takes.entry(hosts).or_default().push(cell.spawner.name());
     }
-    takes
-        .into_iter()
-        .map(|(hosts, spawners)| format!(" {}: {hosts}", spawners.join(", ")))
-        .collect()
+    takes.into_iter().map(|(hosts, spawners)| format!("{}: {hosts}", spawners.join(", "))).collect()
 }
 
 pub(super) fn words(cell: &Compared) -> String {
@@ -345,12 +334,19 @@ pub(super) fn words(cell: &Compared) -> String {
     }
 }
 
-fn value(measure: Measure, value: f64) -> String {
+/// How durations of this measure are shown.
+fn times(cells: &[Compared], measure: Measure) -> Times {
+    let these = cells.iter().filter(|cell| cell.measure == measure);
+    let medians = these.flat_map(|cell| [cell.verdict.a.median, cell.verdict.b.median]);
+    Times::of(medians.map(|median| Nanos(rounded(median))))
+}
+
+fn value(measure: Measure, value: f64, times: Times) -> String {
     match measure {
         Measure::Elapsed | Measure::SpawnCost | Measure::WaitOvershoot => {
-            Nanos(rounded(value)).to_string()
+            times.show(Nanos(rounded(value)))
         }
-        Measure::RoundRate => format!("{} M", significant(value / 1e6)),
+        Measure::RoundRate => format!("{} M/s", significant(value / 1e6)),
         Measure::Efficiency => format!("{:.1}%", value * 100.0),
     }
 }
@@ -403,7 +399,7 @@ mod tests {
     fn numbers_are_short() {
         let shown = [0.0123, 0.98, 1.0, 1.126, 9.999, 34.21, 277.0].map(ratio);
         assert_eq!(shown, ["0.012", "0.98", "1.00", "1.13", "10.0", "34.2", "277"]);
-        assert_eq!(value(Measure::RoundRate, 552e6), "552 M");
-        assert_eq!(value(Measure::Efficiency, 0.981), "98.1%");
+        assert_eq!(value(Measure::RoundRate, 552e6, Times::of([])), "552 M/s");
+        assert_eq!(value(Measure::Efficiency, 0.981, Times::of([])), "98.1%");
     }
 }

@@ -3,17 +3,15 @@
 use fleetmark_proto::{
     shell::{
         grid::{Align, Grid, csv},
-        output::Format,
+        look::Look,
+        output::Form,
     },
-    unit::{approximate, grouped, rounded},
+    unit::{Nanos, Times, approximate, grouped, rounded},
 };
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{
-    RenderError, json,
-    table::{Look, time},
-};
+use super::{RenderError, json, table::time};
 use crate::view::{BOOT, Bucket, GroupChange, History, Line, Point, PointState, Subject};
 
 /// Cells over time.
@@ -21,12 +19,11 @@ use crate::view::{BOOT, Bucket, GroupChange, History, Line, Point, PointState, S
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn history(history: &History, format: Format) -> Result<String, RenderError> {
-    match format {
-        Format::Json => json(history),
-        Format::Csv => Ok(points_csv(history)),
-        Format::Table => Ok(table(history, Look::Text)),
-        Format::Markdown => Ok(table(history, Look::Markdown)),
+pub fn history(history: &History, form: Form) -> Result<String, RenderError> {
+    match form {
+        Form::Json => json(history),
+        Form::Csv => Ok(points_csv(history)),
+        Form::People(look) => Ok(table(history, look)),
     }
 }
 
@@ -37,11 +34,7 @@ fn table(history: &History, look: Look) -> String {
 }
 
 fn one(subject: &Subject, history: &History, look: Look) -> String {
-    let title = title(subject);
-    let mut text = match look {
-        Look::Text => format!("{title}\n"),
-        Look::Markdown => format!("## {title}\n\n"),
-    };
+    let mut text = look.heading(&title(subject));
     text.push_str(&look.facts(&facts(subject, history)));
     let mut grids = vec![overview(subject)];
     if let [only] = &subject.lines[..] {
@@ -141,7 +134,7 @@ fn course(points: &[Point]) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let shown = points.get(points.len().saturating_sub(MOST)..).unwrap_or_default();
     let value = |point: &Point| match point.state {
-        PointState::Counts => point.median_ns.map(fleetmark_proto::unit::Nanos::to_f64),
+        PointState::Counts => point.median_ns.map(Nanos::to_f64),
         _ => None,
     };
     let values = || shown.iter().filter_map(value);
@@ -158,6 +151,11 @@ fn course(points: &[Point]) -> String {
 
 /// Each point of the only cell that was asked for.
 fn points(line: &Line, history: &History) -> Grid {
+    let ends = |point: &Point| {
+        let interval = point.interval.into_iter().flat_map(|found| [found.low_ns, found.high_ns]);
+        point.median_ns.into_iter().chain(interval).collect::<Vec<Nanos>>()
+    };
+    let times = Times::of(line.points.iter().flat_map(ends));
     let row = |point: &Point| {
         let mut notes = Vec::new();
         if point.state != PointState::Counts {
@@ -171,10 +169,10 @@ fn points(line: &Line, history: &History) -> Grid {
         notes.extend(Some(beside(&point.changed)).filter(|beside| !beside.is_empty()));
         vec![
             when(point.at, history.bucket),
-            point.median_ns.map_or_else(|| "none".to_owned(), |median| median.to_string()),
+            point.median_ns.map_or_else(|| "none".to_owned(), |median| times.show(median)),
             point
                 .interval
-                .map_or_else(String::new, |found| format!("{} to {}", found.low_ns, found.high_ns)),
+                .map_or_else(String::new, |found| times.range(found.low_ns, found.high_ns)),
             grouped(point.hosts),
             notes.join("; "),
         ]
@@ -185,8 +183,8 @@ fn points(line: &Line, history: &History) -> Grid {
             ("from", Align::Left),
             ("median", Align::Right),
             ("interval", Align::Right),
-            ("hosts", Align::Right),
-            ("marks", Align::Left),
+            ("hosts", Align::RightAside),
+            ("marks", Align::Verdict),
         ],
         rows: line.points.iter().map(row).collect(),
     }
@@ -335,8 +333,6 @@ fn points_csv(history: &History) -> String {
 
 #[cfg(test)]
 mod tests {
-    use fleetmark_proto::unit::Nanos;
-
     use super::*;
 
     #[test]

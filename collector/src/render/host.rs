@@ -4,16 +4,14 @@ use fleetmark_proto::{
     report::System,
     shell::{
         grid::{Align, Grid, csv},
-        output::Format,
+        look::Look,
+        output::Form,
     },
-    unit::grouped,
+    unit::{Times, grouped},
 };
 use serde::Serialize;
 
-use super::{
-    RenderError, json, outliers,
-    table::{Look, time},
-};
+use super::{RenderError, json, outliers, table::time};
 use crate::view::{CellRow, HostView, PointState, RunRow};
 
 /// How many reasons and builds are told.
@@ -24,20 +22,16 @@ const TOLD: usize = 5;
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn host(view: &HostView, format: Format) -> Result<String, RenderError> {
-    match format {
-        Format::Json => json(view),
-        Format::Csv => Ok(lines(view)),
-        Format::Table => Ok(table(view, Look::Text)),
-        Format::Markdown => Ok(table(view, Look::Markdown)),
+pub fn host(view: &HostView, form: Form) -> Result<String, RenderError> {
+    match form {
+        Form::Json => json(view),
+        Form::Csv => Ok(lines(view)),
+        Form::People(look) => Ok(table(view, look)),
     }
 }
 
 fn table(view: &HostView, look: Look) -> String {
-    let mut text = match look {
-        Look::Text => format!("host {}\n", view.host),
-        Look::Markdown => format!("## host {}\n\n", view.host),
-    };
+    let mut text = look.heading(&format!("host {}", view.host));
     text.push_str(&look.facts(&identity(view)));
     for grid in [cells(view), runs(&view.last_runs)] {
         text.push('\n');
@@ -152,12 +146,14 @@ fn system(system: &System) -> Vec<(&'static str, String)> {
 }
 
 pub(super) fn cells(view: &HostView) -> Grid {
+    let values = view.cells.iter().flat_map(|cell| [Some(cell.value_ns), cell.median_ns]);
+    let times = Times::of(values.flatten());
     let row = |cell: &CellRow| {
         vec![
             cell.scenario.to_string(),
             cell.spawner.to_string(),
-            cell.value_ns.to_string(),
-            cell.median_ns.map_or_else(|| "none".to_owned(), |median| median.to_string()),
+            times.show(cell.value_ns),
+            cell.median_ns.map_or_else(|| "none".to_owned(), |median| times.show(median)),
             cell.ratio.map_or_else(String::new, |ratio| format!("{:+.1}%", 100.0 * (ratio - 1.0))),
             grouped(cell.hosts),
             match cell.state {
@@ -174,8 +170,8 @@ pub(super) fn cells(view: &HostView) -> Grid {
             ("host", Align::Right),
             ("profile", Align::Right),
             ("off", Align::Right),
-            ("hosts", Align::Right),
-            ("state", Align::Left),
+            ("hosts", Align::RightAside),
+            ("state", Align::Verdict),
         ],
         rows: view.cells.iter().map(row).collect(),
     }
@@ -199,8 +195,8 @@ pub(super) fn runs(runs: &[RunRow]) -> Grid {
         title: "newest runs".to_owned(),
         columns: vec![
             ("ended", Align::Left),
-            ("quality", Align::Left),
-            ("kernel", Align::Left),
+            ("quality", Align::Verdict),
+            ("kernel", Align::LeftAside),
             ("why", Align::Left),
         ],
         rows: runs.iter().map(row).collect(),

@@ -6,7 +6,8 @@ use fleetmark_proto::{
     control::{AuditEntry, Created, KnownToken},
     shell::{
         grid::{Align, Grid},
-        output::Format,
+        look::Look,
+        output::Form,
     },
 };
 use jiff::Timestamp;
@@ -21,20 +22,20 @@ use crate::view::{AgentRow, Revocation, RevocationState, TokenRow};
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn tokens(rows: &[TokenRow], format: Format) -> Result<String, RenderError> {
+pub fn tokens(rows: &[TokenRow], form: Form) -> Result<String, RenderError> {
     let columns = [
         ("id", Align::Left),
         ("role", Align::Left),
         ("state", Align::Left),
         ("used", Align::Right),
         ("uses", Align::Right),
-        ("created_at", Align::Left),
+        ("created_at", Align::LeftAside),
         ("ends_at", Align::Left),
-        ("replace_host", Align::Left),
-        ("network", Align::Left),
-        ("labels", Align::Left),
+        ("replace_host", Align::LeftAside),
+        ("network", Align::LeftAside),
+        ("labels", Align::LeftAside),
         ("note", Align::Left),
-        ("host", Align::Left),
+        ("host", Align::LeftAside),
     ];
     let lines = rows.iter().map(|TokenRow { token, state }| {
         vec![
@@ -52,7 +53,7 @@ pub fn tokens(rows: &[TokenRow], format: Format) -> Result<String, RenderError> 
             token.host.as_ref().map(ToString::to_string).unwrap_or_default(),
         ]
     });
-    listed(rows, &grid(columns, lines), format)
+    listed(rows, &grid(columns, lines), form)
 }
 
 /// A token that was just made. As a table it is the token alone, to be piped on.
@@ -60,7 +61,7 @@ pub fn tokens(rows: &[TokenRow], format: Format) -> Result<String, RenderError> 
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn created(created: &Created, format: Format) -> Result<Zeroizing<String>, RenderError> {
+pub fn created(created: &Created, form: Form) -> Result<Zeroizing<String>, RenderError> {
     /// What is printed of it.
     #[derive(Serialize)]
     struct Document<'a> {
@@ -69,7 +70,7 @@ pub fn created(created: &Created, format: Format) -> Result<Zeroizing<String>, R
         known: &'a KnownToken,
     }
     let Created { token, known } = created;
-    if format == Format::Table {
+    if matches!(form, Form::People(Look::Text(_))) {
         return Ok(Zeroizing::new(format!("{}\n", token.as_str())));
     }
     let columns = [
@@ -81,7 +82,7 @@ pub fn created(created: &Created, format: Format) -> Result<Zeroizing<String>, R
     let line =
         vec![token.to_string(), known.id.to_string(), known.role.to_string(), time(known.ends_at)];
     let document = Document { token, known };
-    listed(&document, &grid(columns, [line].into_iter()), format).map(Zeroizing::new)
+    listed(&document, &grid(columns, [line].into_iter()), form).map(Zeroizing::new)
 }
 
 /// The hosts that joined, and who else was revoked.
@@ -89,19 +90,19 @@ pub fn created(created: &Created, format: Format) -> Result<Zeroizing<String>, R
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn agents(rows: &[AgentRow], format: Format) -> Result<String, RenderError> {
+pub fn agents(rows: &[AgentRow], form: Form) -> Result<String, RenderError> {
     let columns = [
         ("host_id", Align::Left),
         ("host_name", Align::Left),
         ("state", Align::Left),
-        ("enrolled_at", Align::Left),
-        ("address", Align::Left),
-        ("token_id", Align::Left),
-        ("renewed_at", Align::Left),
+        ("enrolled_at", Align::LeftAside),
+        ("address", Align::LeftAside),
+        ("token_id", Align::LeftAside),
+        ("renewed_at", Align::LeftAside),
         ("ends_at", Align::Left),
-        ("labels", Align::Left),
-        ("role", Align::Left),
-        ("issuer", Align::Left),
+        ("labels", Align::LeftAside),
+        ("role", Align::LeftAside),
+        ("issuer", Align::LeftAside),
     ];
     let at = |at: Option<Timestamp>| at.map(time).unwrap_or_default();
     let lines = rows.iter().map(|row| {
@@ -119,7 +120,7 @@ pub fn agents(rows: &[AgentRow], format: Format) -> Result<String, RenderError> 
             row.issuer.as_str().to_owned(),
         ]
     });
-    listed(rows, &grid(columns, lines), format)
+    listed(rows, &grid(columns, lines), form)
 }
 
 /// What was done and refused.
@@ -127,7 +128,7 @@ pub fn agents(rows: &[AgentRow], format: Format) -> Result<String, RenderError> 
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn audit(entries: &[AuditEntry], format: Format) -> Result<String, RenderError> {
+pub fn audit(entries: &[AuditEntry], form: Form) -> Result<String, RenderError> {
     let columns = [
         ("at", Align::Left),
         ("event", Align::Left),
@@ -138,7 +139,7 @@ pub fn audit(entries: &[AuditEntry], format: Format) -> Result<String, RenderErr
     let lines = entries.iter().map(|AuditEntry { at, event, who, address, detail }| {
         vec![time(*at), event.to_string(), who.clone(), address.clone(), detail.clone()]
     });
-    listed(entries, &grid(columns, lines), format)
+    listed(entries, &grid(columns, lines), form)
 }
 
 /// What came of revoking something.
@@ -146,11 +147,11 @@ pub fn audit(entries: &[AuditEntry], format: Format) -> Result<String, RenderErr
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn revocation(revocation: &Revocation, format: Format) -> Result<String, RenderError> {
+pub fn revocation(revocation: &Revocation, form: Form) -> Result<String, RenderError> {
     let Revocation { what, id, changed, state } = revocation;
-    match format {
-        Format::Json => json(revocation),
-        Format::Table => Ok(match (state, changed) {
+    match form {
+        Form::Json => json(revocation),
+        Form::People(Look::Text(_)) => Ok(match (state, changed) {
             (RevocationState::Revoked, true) => format!("{what} {id} is revoked\n"),
             (RevocationState::NeverEnrolled, true) => format!(
                 "{what} {id} was never enrolled here; its certificates of other authorities are refused from now on\n"
@@ -161,7 +162,7 @@ pub fn revocation(revocation: &Revocation, format: Format) -> Result<String, Ren
             (RevocationState::Restored, true) => format!("{what} {id} is let in again\n"),
             (RevocationState::Restored, false) => format!("{what} {id} is not revoked\n"),
         }),
-        Format::Csv | Format::Markdown => {
+        Form::Csv | Form::People(Look::Markdown) => {
             let columns = [
                 ("what", Align::Left),
                 ("id", Align::Left),
@@ -170,7 +171,7 @@ pub fn revocation(revocation: &Revocation, format: Format) -> Result<String, Ren
             ];
             let state = state.as_str().to_owned();
             let line = vec![(*what).to_owned(), id.clone(), changed.to_string(), state];
-            listed(revocation, &grid(columns, [line].into_iter()), format)
+            listed(revocation, &grid(columns, [line].into_iter()), form)
         }
     }
 }

@@ -3,15 +3,13 @@
 use fleetmark_proto::{
     shell::{
         grid::{Align, Grid},
-        output::Format,
+        look::Look,
+        output::Form,
     },
-    unit::grouped,
+    unit::{Times, grouped},
 };
 
-use super::{
-    RenderError, json,
-    table::{Look, time},
-};
+use super::{RenderError, json, table::time};
 use crate::view::{Looked, LookedState, OutliersView, SlowCellView, SlowHost};
 
 /// Hosts that are slow, and what was looked at.
@@ -19,12 +17,11 @@ use crate::view::{Looked, LookedState, OutliersView, SlowCellView, SlowHost};
 /// # Errors
 ///
 /// If the form refuses a value.
-pub fn outliers(view: &OutliersView, format: Format) -> Result<String, RenderError> {
-    match format {
-        Format::Json => json(view),
-        Format::Csv => Ok(lines(view)),
-        Format::Table => Ok(table(view, Look::Text)),
-        Format::Markdown => Ok(table(view, Look::Markdown)),
+pub fn outliers(view: &OutliersView, form: Form) -> Result<String, RenderError> {
+    match form {
+        Form::Json => json(view),
+        Form::Csv => Ok(lines(view)),
+        Form::People(look) => Ok(table(view, look)),
     }
 }
 
@@ -43,17 +40,13 @@ fn table(view: &OutliersView, look: Look) -> String {
     }
     text.push_str(&look.grid(&looked(&view.groups)));
     text.push('\n');
-    text.push_str(&look.lines(&notes(view)));
+    text.push_str(&look.sentences(&notes(view)));
     text
 }
 
 /// A host that is slow: since when, why, and in what.
 fn slow(host: &SlowHost, look: Look) -> String {
-    let title = title(host);
-    let mut text = match look {
-        Look::Text => format!("{title}\n"),
-        Look::Markdown => format!("## {title}\n\n"),
-    };
+    let mut text = look.heading(&title(host));
     text.push_str(&look.facts(&facts(host)));
     text.push('\n');
     text.push_str(&look.grid(&cells(&host.cells)));
@@ -89,12 +82,13 @@ pub(super) fn facts(host: &SlowHost) -> Vec<(&'static str, String)> {
 }
 
 pub(super) fn cells(cells: &[SlowCellView]) -> Grid {
+    let times = Times::of(cells.iter().flat_map(|cell| [cell.value_ns, cell.median_ns]));
     let row = |cell: &SlowCellView| {
         vec![
             cell.scenario.to_string(),
             cell.spawner.to_string(),
-            cell.value_ns.to_string(),
-            cell.median_ns.to_string(),
+            times.show(cell.value_ns),
+            times.show(cell.median_ns),
             format!("+{:.1}%", 100.0 * (cell.deviation.ratio - 1.0)),
             cell.deviation.score.map_or_else(|| "∞".to_owned(), |score| format!("{score:.1}")),
             if cell.confirmed { "slow too" } else { "" }.to_owned(),
@@ -108,8 +102,8 @@ pub(super) fn cells(cells: &[SlowCellView]) -> Grid {
             ("host", Align::Right),
             ("group", Align::Right),
             ("slower", Align::Right),
-            ("score", Align::Right),
-            ("run before", Align::Left),
+            ("score", Align::RightAside),
+            ("run before", Align::Verdict),
         ],
         rows: cells.iter().map(row).collect(),
     }

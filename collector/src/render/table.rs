@@ -3,10 +3,11 @@
 use fleetmark_proto::{
     plan::{Amount, CellKey},
     shell::{
-        grid::{Align, Grid, facts_markdown, facts_text, lines_markdown, lines_text},
+        grid::{Align, Grid},
+        look::Look,
         passes::{self, Entry, Section},
     },
-    unit::grouped,
+    unit::{Nanos, Times, grouped, rounded},
     verdict::Basis,
 };
 use jiff::Timestamp;
@@ -16,44 +17,11 @@ use crate::view::{
     SeriesView, View,
 };
 
-/// Where the tables stand.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Look {
-    /// On a terminal.
-    Text,
-    /// In a document.
-    Markdown,
-}
-
-impl Look {
-    fn heading(self, profile: &ProfileView) -> String {
-        let name = name(profile);
-        match self {
-            Self::Text if is_profile(profile) => format!("profile {name}\n"),
-            Self::Text => format!("{name}\n"),
-            Self::Markdown => format!("## {name}\n\n"),
-        }
-    }
-
-    pub(super) fn facts(self, facts: &[(&str, String)]) -> String {
-        match self {
-            Self::Text => facts_text(facts),
-            Self::Markdown => facts_markdown(facts),
-        }
-    }
-
-    pub(super) fn grid(self, grid: &Grid) -> String {
-        match self {
-            Self::Text => grid.text(),
-            Self::Markdown => grid.markdown(),
-        }
-    }
-
-    pub(super) fn lines(self, lines: &[String]) -> String {
-        match self {
-            Self::Text => lines_text(lines),
-            Self::Markdown => lines_markdown(lines),
-        }
+/// What stands above all that is said of a group.
+fn heading(profile: &ProfileView, look: Look) -> String {
+    match look {
+        Look::Text(_) if is_profile(profile) => look.heading(&format!("profile {}", name(profile))),
+        _ => look.heading(&name(profile)),
     }
 }
 
@@ -78,16 +46,20 @@ pub(super) fn medians(view: &View, look: Look) -> String {
 }
 
 fn one_profile(profile: &ProfileView, against: &'static str, look: Look) -> String {
-    let mut text = look.heading(profile);
+    let mut text = heading(profile, look);
     text.push_str(&look.facts(&facts(profile)));
-    for grid in cells(profile, against) {
+    for cells in profile.cells.chunk_by(same_group) {
+        let Some(first) = cells.first() else { continue };
+        let mut grid = grid(first, cells, profile, against);
+        if matches!(look, Look::Text(_)) {
+            add_bars(&mut grid, cells);
+        }
         text.push('\n');
         text.push_str(&look.grid(&grid));
     }
     for section in passes_of(profile) {
         text.push('\n');
-        text.push_str(&look.grid(&section.grid));
-        text.push_str(&look.lines(&section.below()));
+        text.push_str(&section.shown(look));
     }
     text
 }
@@ -199,6 +171,11 @@ fn grid(
                 && found.build == cell.build
         })
     };
+    let ends = |cell: &CellView| {
+        let interval = cell.interval.into_iter().flat_map(|found| [found.low_ns, found.high_ns]);
+        cell.median_ns.into_iter().chain(interval).collect::<Vec<Nanos>>()
+    };
+    let times = Times::of(cells.iter().flat_map(ends));
     let row = |cell: &CellView| {
         let verdict = verdict_of(cell).map(|found| match found.verdict.basis {
             // One host speaks for itself; that many do so needs saying.
@@ -207,9 +184,9 @@ fn grid(
         });
         vec![
             cell.spawner.to_string(),
-            cell.median_ns.map_or_else(|| "none".to_owned(), |median| median.to_string()),
+            cell.median_ns.map_or_else(|| "none".to_owned(), |median| times.show(median)),
             cell.interval
-                .map_or_else(String::new, |found| format!("{} to {}", found.low_ns, found.high_ns)),
+                .map_or_else(String::new, |found| times.range(found.low_ns, found.high_ns)),
             cell.interval
                 .map_or_else(String::new, |found| format!("{:.1}%", found.confidence * 100.0)),
             grouped(cell.hosts),
@@ -223,13 +200,33 @@ fn grid(
             ("spawner", Align::Left),
             ("median", Align::Right),
             ("interval", Align::Right),
-            ("confidence", Align::Right),
+            ("confidence", Align::RightAside),
             ("hosts", Align::Right),
-            ("samples", Align::Right),
-            (against, Align::Left),
+            ("samples", Align::RightAside),
+            (against, Align::Verdict),
         ],
         rows: cells.iter().map(row).collect(),
     }
+}
+
+/// A bar a cell, as long as its median is beside the longest of these.
+fn add_bars(grid: &mut Grid, cells: &[CellView]) {
+    let longest = cells.iter().filter_map(|cell| cell.median_ns).max().map_or(1.0, Nanos::to_f64);
+    grid.columns.push(("time", Align::LeftAside));
+    for (row, cell) in grid.rows.iter_mut().zip(cells) {
+        row.push(cell.median_ns.map(|median| bar(median.to_f64() / longest)).unwrap_or_default());
+    }
+}
+
+/// A share of one as a bar of at most eight characters; the least is a sliver.
+fn bar(share: f64) -> String {
+    const PARTS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+    let eighths = rounded(64.0 * share.clamp(0.0, 1.0)).max(1);
+    let (whole, part) = (eighths / 8, eighths % 8);
+    let mut bar = "█".repeat(usize::try_from(whole).unwrap_or_default());
+    let part = part.checked_sub(1).and_then(|part| usize::try_from(part).ok());
+    bar.extend(part.and_then(|part| PARTS.get(part)));
+    bar
 }
 
 /// What was asked, and what came of it where that differs by profile; and of its build what parts it from others here.
@@ -272,9 +269,9 @@ pub(super) fn profiles(rows: &[ProfileRow]) -> Grid {
             ("name", Align::Left),
             ("hosts", Align::Right),
             ("runs", Align::Right),
-            ("suspect", Align::Right),
-            ("partial", Align::Right),
-            ("last_seen", Align::Left),
+            ("suspect", Align::RightAside),
+            ("partial", Align::RightAside),
+            ("last_seen", Align::LeftAside),
         ],
         rows: rows
             .iter()
@@ -320,14 +317,14 @@ pub(super) fn hosts(rows: &[HostRow]) -> Grid {
         title: String::new(),
         columns: vec![
             ("id", Align::Left),
-            ("name", Align::Left),
+            ("name", Align::LeftAside),
             ("profile", Align::Left),
-            ("runs", Align::Right),
-            ("suspect", Align::Right),
-            ("partial", Align::Right),
-            ("last_seen", Align::Left),
-            ("labels", Align::Left),
-            ("state", Align::Left),
+            ("runs", Align::RightAside),
+            ("suspect", Align::RightAside),
+            ("partial", Align::RightAside),
+            ("last_seen", Align::LeftAside),
+            ("labels", Align::LeftAside),
+            ("state", Align::Verdict),
         ],
         rows: rows
             .iter()
@@ -374,6 +371,15 @@ pub(super) fn pruning(pruning: &Pruning) -> Grid {
     }
 }
 
+/// From one to another, with the unit once if both have the same.
+pub(super) fn range(low: Nanos, high: Nanos) -> String {
+    let (low, high) = (low.to_string(), high.to_string());
+    match (low.split_once(' '), high.split_once(' ')) {
+        (Some((number, unit)), Some((_, same))) if unit == same => format!("{number}–{high}"),
+        _ => format!("{low}–{high}"),
+    }
+}
+
 /// To the second, in UTC.
 pub(super) fn time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -381,7 +387,7 @@ pub(super) fn time(time: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use fleetmark_proto::report::Quality;
+    use fleetmark_proto::{report::Quality, shell::screen::Screen};
 
     use super::*;
     use crate::{
@@ -401,7 +407,10 @@ mod tests {
         };
         let runs: Vec<StoredRun> = runs.iter().map(run).collect();
         let (filter, question) = (Filter::default(), Question::default());
-        medians(&view::medians(&runs, &filter, &question, Timestamp::now()), Look::Text)
+        medians(
+            &view::medians(&runs, &filter, &question, Timestamp::now()),
+            Look::Text(Screen::default()),
+        )
     }
 
     #[test]
@@ -413,13 +422,23 @@ mod tests {
         });
         let (filter, question) = (Filter::default(), Question::default());
         let view = view::medians(&runs, &filter, &question, Timestamp::now());
-        let text = medians(&view, Look::Text);
+        let text = medians(&view, Look::Text(Screen::default()));
         for title in ["1,000 units, tokio 1.54.1\n", "1,000 units, tokio 1.55.0\n"] {
             assert!(text.contains(title), "{text}");
         }
-        let one =
-            medians(&view::medians(&runs[..1], &filter, &question, Timestamp::now()), Look::Text);
+        let one = medians(
+            &view::medians(&runs[..1], &filter, &question, Timestamp::now()),
+            Look::Text(Screen::default()),
+        );
         assert!(one.contains("spawn-overhead: 1,000 units\n"), "{one}");
+    }
+
+    #[test]
+    fn bars_are_shares_of_the_longest() {
+        assert_eq!(bar(1.0), "████████");
+        assert_eq!(bar(0.5), "████");
+        assert_eq!(bar(0.32), "██▌");
+        assert_eq!(bar(0.0), "▏");
     }
 
     #[test]

@@ -2,31 +2,55 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fleetmark_proto::{id::HostId, report::Report};
+use fleetmark_proto::{
+    id::{HostId, ReportId},
+    report::Report,
+};
 
-/// The hosts of which two machines claim to be one: an id that is seen under one boot, then under another, and then
-/// under the first again, or whose runs under two boots overlap. A host that merely restarted is seen under each boot
-/// once. Runs that do not show their boot say nothing.
+/// A run as far as it shows which machine it was on, and when; in microseconds since 1970, by the agent's clock.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Stay<B> {
+    /// When it began.
+    pub started_us: i64,
+    /// The run's report.
+    pub id: ReportId,
+    /// When it ended.
+    pub ended_us: i64,
+    /// The boot that it was under.
+    pub boot: B,
+}
+
+/// The hosts of which two machines claim to be one, as [`is_collision`] has it. Runs that do not show their boot say nothing.
 #[must_use]
 pub fn collided<'a>(reports: impl IntoIterator<Item = &'a Report>) -> BTreeSet<&'a HostId> {
-    let mut by_host: BTreeMap<&HostId, Vec<&Report>> = BTreeMap::new();
+    let mut by_host: BTreeMap<&HostId, Vec<Stay<&str>>> = BTreeMap::new();
     for report in reports {
-        if report.host.boot_id_hash.is_some() {
-            by_host.entry(&report.host.id).or_default().push(report);
+        if let Some(boot) = &report.host.boot_id_hash {
+            by_host.entry(&report.host.id).or_default().push(Stay {
+                started_us: report.started_at.as_microsecond(),
+                id: report.id,
+                ended_us: report.ended_at.as_microsecond(),
+                boot,
+            });
         }
     }
-    by_host.retain(|_, runs| {
-        runs.sort_by_key(|run| (run.started_at, run.id));
-        let mut seen = BTreeSet::new();
-        runs.windows(2).any(|pair| match pair {
-            [earlier, later] if earlier.host.boot_id_hash != later.host.boot_id_hash => {
-                seen.insert(&earlier.host.boot_id_hash);
-                seen.contains(&later.host.boot_id_hash) || earlier.ended_at > later.started_at
-            }
-            _ => false,
-        })
-    });
+    by_host.retain(|_, stays| is_collision(stays));
     by_host.into_keys().collect()
+}
+
+/// Whether the runs of one id are of two machines: if it is seen under one boot, then under another, and then under the first
+/// again, or if its runs under two boots overlap. A host that merely restarted is seen under each boot once.
+#[must_use]
+pub fn is_collision<B: Copy + Ord>(stays: &mut [Stay<B>]) -> bool {
+    stays.sort_unstable();
+    let mut seen = BTreeSet::new();
+    stays.windows(2).any(|pair| match pair {
+        [earlier, later] if earlier.boot != later.boot => {
+            seen.insert(earlier.boot);
+            seen.contains(&later.boot) || earlier.ended_us > later.started_us
+        }
+        _ => false,
+    })
 }
 
 #[cfg(test)]

@@ -1,13 +1,18 @@
 //! One spawner compared with another over the hosts of a profile.
 
+use std::collections::BTreeSet;
+
 use fleetmark_proto::{
+    id::ReportId,
     plan::{Scenario, Spawner},
-    report::Cell,
-    samples,
+    samples::{self, Ranks},
     verdict::{self, Basis, Judgement, Outcome, RatioInterval, Verdict},
 };
 
-use super::{Group, GroupKey};
+use super::{Group, GroupKey, Newest, confidence};
+
+/// Two spawners' values on one host, of one run.
+type Pair<'g, 'a> = (&'g Newest<'a>, &'g Newest<'a>);
 
 /// A verdict with the group that it is about.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +26,36 @@ pub struct Compared<'a> {
 /// Compares every spawner of these groups with `against`, in the eleven cells alone. All comparisons made here share the chance of an error.
 #[must_use]
 pub fn compare<'a>(groups: &'a [(GroupKey, Group<'_>)], against: Spawner) -> Vec<Compared<'a>> {
-    let pairs: Vec<_> = groups
+    let pairs = pairs(groups, against);
+    pairs
+        .iter()
+        .filter_map(|(key, spawner, hosts)| {
+            let verdict = verdict(key.scenario, (*spawner, against), hosts, pairs.len())?;
+            Some(Compared { group: key, verdict })
+        })
+        .collect()
+}
+
+/// The runs whose rounds medians of these groups go by, or, if they are to be compared with this spawner, [`compare`], and which are
+/// not at hand.
+#[must_use]
+pub fn lacking(groups: &[(GroupKey, Group<'_>)], against: Option<Spawner>) -> BTreeSet<ReportId> {
+    let alone = groups
+        .iter()
+        .flat_map(|(_, group)| group.spawners().filter_map(|spawner| group.only(spawner)));
+    let pairs = against.map_or_else(Vec::new, |against| pairs(groups, against));
+    let few = pairs.iter().filter(|(.., hosts)| !suffice(hosts, pairs.len()));
+    let compared = few.flat_map(|(.., hosts)| hosts.iter().map(|(ours, _)| *ours));
+    let wanted = alone.chain(compared).filter(|value| value.rounds.is_none());
+    wanted.map(|value| value.run).collect()
+}
+
+/// What is compared: each spawner's values with those of `against`, group by group.
+fn pairs<'g, 'a>(
+    groups: &'g [(GroupKey, Group<'a>)],
+    against: Spawner,
+) -> Vec<(&'g GroupKey, Spawner, Vec<Pair<'g, 'a>>)> {
+    groups
         .iter()
         .filter(|(key, _)| key.series.is_none())
         .flat_map(|(key, group)| {
@@ -29,13 +63,6 @@ pub fn compare<'a>(groups: &'a [(GroupKey, Group<'_>)], against: Spawner) -> Vec
             others.map(move |spawner| (key, spawner, group.pairs(spawner, against)))
         })
         .filter(|(.., pairs)| !pairs.is_empty())
-        .collect();
-    pairs
-        .iter()
-        .filter_map(|(key, spawner, hosts)| {
-            let verdict = verdict(key.scenario, (*spawner, against), hosts, pairs.len())?;
-            Some(Compared { group: key, verdict })
-        })
         .collect()
 }
 
@@ -54,7 +81,7 @@ pub fn compare_two(
 fn verdict(
     scenario: Scenario,
     (spawner, against): (Spawner, Spawner),
-    hosts: &[(&Cell, &Cell)],
+    hosts: &[Pair<'_, '_>],
     comparisons: usize,
 ) -> Option<Verdict> {
     let (judged, basis) = judge(hosts, comparisons)?;
@@ -71,25 +98,17 @@ fn verdict(
 }
 
 /// Judges the ratios of the hosts' values; where these are too few, what all hosts' own rounds agree on.
-fn judge(hosts: &[(&Cell, &Cell)], comparisons: usize) -> Option<(Judgement, Basis)> {
-    if let [(cell, other)] = hosts {
-        let judged = verdict::judge_rounds(cell, other, comparisons)?;
-        return Some((judged, Basis::Rounds));
+fn judge(hosts: &[Pair<'_, '_>], comparisons: usize) -> Option<(Judgement, Basis)> {
+    if let [only] = hosts {
+        return Some((judge_rounds(only, comparisons)?, Basis::Rounds));
     }
-    let ratios: Vec<f64> = hosts
-        .iter()
-        .filter_map(|(cell, other)| Some((cell.median()?, other.median()?)))
-        .filter(|(ours, theirs)| ours.0 > 0 && theirs.0 > 0)
-        .map(|(ours, theirs)| ours.to_f64() / theirs.to_f64())
-        .collect();
+    let ratios = ratios(hosts);
     let over_hosts = verdict::judge(&ratios, comparisons)?;
     if over_hosts.interval.is_some() {
         return Some((over_hosts, Basis::Hosts));
     }
-    let own: Vec<Judgement> = hosts
-        .iter()
-        .filter_map(|(cell, other)| verdict::judge_rounds(cell, other, comparisons))
-        .collect();
+    let own: Vec<Judgement> =
+        hosts.iter().filter_map(|pair| judge_rounds(pair, comparisons)).collect();
     match agreement(&own) {
         Some(outcome) if own.len() == hosts.len() => {
             let agreed = Judgement {
@@ -102,6 +121,26 @@ fn judge(hosts: &[(&Cell, &Cell)], comparisons: usize) -> Option<(Judgement, Bas
         }
         _ => Some((over_hosts, Basis::Hosts)),
     }
+}
+
+/// Whether as many hosts are judged by their values alone.
+fn suffice(hosts: &[Pair<'_, '_>], comparisons: usize) -> bool {
+    hosts.len() > 1 && Ranks::at_least(confidence(comparisons), ratios(hosts).len()).is_some()
+}
+
+/// The ratios of the hosts' values. Values too short for the clock have none.
+fn ratios(hosts: &[Pair<'_, '_>]) -> Vec<f64> {
+    hosts
+        .iter()
+        .map(|(value, other)| (value.median, other.median))
+        .filter(|(ours, theirs)| ours.0 > 0 && theirs.0 > 0)
+        .map(|(ours, theirs)| ours.to_f64() / theirs.to_f64())
+        .collect()
+}
+
+/// Judges one host by the rounds of its run.
+fn judge_rounds((value, other): &Pair<'_, '_>, comparisons: usize) -> Option<Judgement> {
+    verdict::judge_rounds(value.cell()?, other.cell()?, comparisons)
 }
 
 /// What all hosts say, if it is one thing and it is something.

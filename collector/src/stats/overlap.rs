@@ -17,19 +17,29 @@ pub fn mark_overlaps<'a>(reports: impl IntoIterator<Item = &'a mut Report>) {
         }
     }
     for mut runs in by_boot.into_values() {
-        runs.sort_by_key(|run| (run.started_at, run.id));
+        // Those that took no time come first among runs that began at once: nothing went on meanwhile.
+        runs.sort_by_key(|run| (began(run), ended(run), run.id));
         let mut latest: Option<&mut Report> = None;
         for run in runs {
             latest = Some(match latest.take() {
-                Some(before) if run.started_at < before.ended_at => {
+                Some(before) if began(run) < ended(before) => {
                     mark(before);
                     mark(run);
-                    if run.ended_at > before.ended_at { run } else { before }
+                    if ended(run) > ended(before) { run } else { before }
                 }
                 _ => run,
             });
         }
     }
+}
+
+/// In microseconds, as a store keeps times.
+fn began(report: &Report) -> i64 {
+    report.started_at.as_microsecond()
+}
+
+fn ended(report: &Report) -> i64 {
+    report.ended_at.as_microsecond()
 }
 
 fn mark(report: &mut Report) {

@@ -114,8 +114,9 @@ impl<'a> Values<'a> {
     #[must_use]
     pub fn of(group: &Group<'a>, spawner: Spawner, measure: Measure) -> Self {
         let values = group.newest.get(&spawner).into_iter().flatten();
-        let known = values.filter_map(|(host, (report, cell))| {
-            Some((*host, (report.id, measure.of(report, cell)?)))
+        let known = values.filter_map(|(host, value)| {
+            let (report, cell) = value.rounds?;
+            Some((*host, (value.run, measure.of(report, cell)?)))
         });
         Self { measure, values: known.collect() }
     }

@@ -87,7 +87,7 @@ impl fmt::Display for Skew {
     }
 }
 
-fn cut(time: Timestamp) -> Timestamp {
+pub(super) fn cut(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 

@@ -16,16 +16,21 @@ use fleetmark_proto::{
     shell,
 };
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, Transaction, params,
+};
 use rustix::{fs::statvfs, process::geteuid};
 
 use super::{
     KeptRun, Mode, NewRun, Place, Pruned, Retention, Store, StoreError, StoredRun, lacks_room,
+    rollup::{Checked, Migrated, Rollup, RunAt},
     row::{BUSY, RunRow, microseconds},
 };
+use rollup::{Forms, Keeper};
 
 mod prune;
 mod registry;
+mod rollup;
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
@@ -39,6 +44,7 @@ const ROOM_BYTES: u64 = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Sqlite {
     connection: Arc<Mutex<Connection>>,
+    forms: Arc<Mutex<Forms>>,
     company: Company,
 }
 
@@ -65,8 +71,8 @@ impl Sqlite {
     fn open_in(company: Company, path: PathBuf, mode: Mode) -> Result<Self, StoreError> {
         let flags = match mode {
             Mode::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-            Mode::Change | Mode::Read if !path.exists() => return Err(StoreError::Missing(path)),
-            Mode::Change => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            _ if !path.exists() => return Err(StoreError::Missing(path)),
+            Mode::Update | Mode::Change => OpenFlags::SQLITE_OPEN_READ_WRITE,
             Mode::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
         };
         if company == Company::Others && mode != Mode::Read && !has_room(&path) {
@@ -88,7 +94,7 @@ impl Sqlite {
             None if mode != Mode::Write || has_tables(&connection).map_err(classify)? => {
                 return Err(StoreError::NotAStore(path));
             }
-            Some(found) if mode != Mode::Write && found < known => {
+            Some(found) if matches!(mode, Mode::Change | Mode::Read) && found < known => {
                 return Err(StoreError::Older(path));
             }
             _ => {}
@@ -102,12 +108,33 @@ impl Sqlite {
             connection.pragma_update(None, "synchronous", "FULL").map_err(classify)?;
             connection.pragma_update(None, "foreign_keys", true).map_err(classify)?;
         }
-        if mode == Mode::Write {
+        if matches!(mode, Mode::Write | Mode::Update) {
             migrations::migrations::runner()
                 .run(&mut connection)
                 .map_err(|source| migration_error(path, source))?;
         }
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), company })
+        if mode == Mode::Write && !rollup::is_complete(&connection)? {
+            roll_up(&mut connection)?;
+        }
+        let connection = Arc::new(Mutex::new(connection));
+        Ok(Self { connection, forms: Arc::default(), company })
+    }
+
+    /// Brings a store up to date, and makes rollups where they are missing; all of them if asked to.
+    pub(super) fn migrate(path: PathBuf, rebuild: bool) -> Result<Migrated, StoreError> {
+        let before = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        let from = before.ok().and_then(|connection| schema_version(&connection).ok().flatten());
+        let store = Self::open(path, Mode::Update)?;
+        let mut connection = store.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        if rebuild {
+            rollup::clear(&mut connection)?;
+        }
+        let rolled_up = match rollup::is_complete(&connection)? {
+            true => 0,
+            false => rollup::complete(&mut connection)?,
+        };
+        let to = known_version();
+        Ok(Migrated { from: from.unwrap_or(to), to, rolled_up })
     }
 
     /// Uses the connection on a thread that may block.
@@ -129,12 +156,20 @@ impl Sqlite {
 #[async_trait]
 impl Store for Sqlite {
     async fn put(&self, runs: Vec<Arc<NewRun>>) -> Result<Vec<Outcome>, StoreError> {
+        let forms = Arc::clone(&self.forms);
         self.with(move |connection| {
             let transaction =
                 connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            let outcomes =
-                runs.iter().map(|run| put_one(&transaction, run)).collect::<Result<Vec<_>, _>>()?;
+            // What became known in a transaction that fails is forgotten.
+            let mut forms = forms.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut keeper = Keeper::new(&transaction, std::mem::take(&mut *forms))?;
+            let outcomes = runs
+                .iter()
+                .map(|run| put_one(&transaction, &mut keeper, run))
+                .collect::<Result<Vec<_>, _>>()?;
+            let known = keeper.finish()?;
             transaction.commit()?;
+            *forms = known;
             Ok(outcomes)
         })
         .await
@@ -150,6 +185,44 @@ impl Store for Sqlite {
             Ok(runs)
         })
         .await
+    }
+
+    async fn runs_by_id(&self, ids: Vec<ReportId>) -> Result<Vec<StoredRun>, StoreError> {
+        self.with(move |connection| {
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT {RUN} FROM run LEFT JOIN agent ON agent.host_id = run.host_id
+                 WHERE report_id = ?1"
+            ))?;
+            let mut runs = Vec::new();
+            for id in ids {
+                let id = id.as_bytes().as_slice();
+                if let Some(row) = statement.query_row([id], take_run).optional()? {
+                    runs.push(row.read()?);
+                }
+            }
+            Ok(runs)
+        })
+        .await
+    }
+
+    async fn rollup(&self, since: Option<Timestamp>) -> Result<Option<Rollup>, StoreError> {
+        let since_us = since.map_or(i64::MIN, microseconds);
+        self.with(move |connection| rollup::read(connection, since_us)).await
+    }
+
+    async fn rebuild(&self) -> Result<u64, StoreError> {
+        let forms = Arc::clone(&self.forms);
+        self.with(move |connection| {
+            // One that was damaged gets another number.
+            *forms.lock().unwrap_or_else(PoisonError::into_inner) = Forms::default();
+            rollup::clear(connection)?;
+            rollup::complete(connection)
+        })
+        .await
+    }
+
+    async fn check(&self) -> Result<Checked, StoreError> {
+        self.with(rollup::check).await
     }
 
     async fn page(&self, behind: Place, bytes: usize) -> Result<Vec<KeptRun>, StoreError> {
@@ -197,30 +270,50 @@ fn each_run(
     behind: &Place,
     mut visit: impl FnMut(RunRow) -> Result<ControlFlow<()>, StoreError>,
 ) -> Result<(), StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT report_id, report, time_us, received_at_us, sent_at_us, agent.labels AS labels
-         FROM run LEFT JOIN agent ON agent.host_id = run.host_id
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {RUN} FROM run LEFT JOIN agent ON agent.host_id = run.host_id
          WHERE (time_us, report_id) > (?1, ?2) ORDER BY time_us, report_id",
-    )?;
+    ))?;
     let mut rows = statement.query(params![behind.time_us, behind.report_id])?;
     while let Some(row) = rows.next()? {
-        let row = RunRow {
-            report_id: row.get("report_id")?,
-            report: row.get("report")?,
-            time_us: row.get("time_us")?,
-            received_at_us: row.get("received_at_us")?,
-            sent_at_us: row.get("sent_at_us")?,
-            labels: row.get("labels")?,
-        };
-        if visit(row)?.is_break() {
+        if visit(take_run(row)?)?.is_break() {
             break;
         }
     }
     Ok(())
 }
 
-fn put_one(transaction: &Transaction<'_>, run: &NewRun) -> Result<Outcome, StoreError> {
-    let NewRun { encoded, host, profile, clean, clocks, time, proven } = run;
+/// The columns that [`take_run`] reads.
+const RUN: &str = "report_id, report, time_us, received_at_us, sent_at_us, agent.labels AS labels";
+
+fn take_run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    Ok(RunRow {
+        report_id: row.get("report_id")?,
+        report: row.get("report")?,
+        time_us: row.get("time_us")?,
+        received_at_us: row.get("received_at_us")?,
+        sent_at_us: row.get("sent_at_us")?,
+        labels: row.get("labels")?,
+    })
+}
+
+/// Makes the rollups that are missing. A run that is damaged keeps nobody from storing others: then reports go by the runs.
+fn roll_up(connection: &mut Connection) -> Result<(), StoreError> {
+    match rollup::complete(connection) {
+        Err(error @ StoreError::Corrupt { .. }) => {
+            tracing::error!("rollups cannot be made: {}", shell::one_line(&error));
+            Ok(())
+        }
+        made => made.map(drop),
+    }
+}
+
+fn put_one(
+    transaction: &Transaction<'_>,
+    keeper: &mut Keeper<'_>,
+    run: &NewRun,
+) -> Result<Outcome, StoreError> {
+    let NewRun { encoded, host, profile, extract, clocks, time, proven } = run;
     let id = encoded.id.as_bytes().as_slice();
     let known: Option<Vec<u8>> = transaction
         .prepare_cached("SELECT sha256 FROM receipt WHERE report_id = ?1")?
@@ -251,12 +344,14 @@ fn put_one(transaction: &Transaction<'_>, run: &NewRun) -> Result<Outcome, Store
             encoded.bytes,
             host.as_str(),
             profile.as_str(),
-            clean,
+            extract.clean,
             microseconds(*time),
             received_at_us,
             clocks.sent_at().map(microseconds),
             proven,
         ])?;
+    let run = RunAt { time_us: microseconds(*time), id: encoded.id };
+    keeper.add(host.as_str(), run, extract)?;
     Ok(Outcome::Stored)
 }
 

@@ -1,5 +1,7 @@
 //! The suite that every store passes. A backend adds itself to [`stores`].
 
+mod rollups;
+
 use fleetmark_proto::{convert, id::ReportId};
 use jiff::ToSpan as _;
 use tempfile::TempDir;

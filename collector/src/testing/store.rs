@@ -6,11 +6,14 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use fleetmark_proto::convert::Outcome;
+use fleetmark_proto::{convert::Outcome, id::ReportId};
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::store::{KeptRun, NewRun, Place, Pruned, Retention, Store, StoreError, StoredRun};
+use crate::store::{
+    KeptRun, NewRun, Place, Pruned, Retention, Store, StoreError, StoredRun,
+    rollup::{Checked, Rollup},
+};
 
 /// Why a commit with a run of this host fails.
 type Trouble = fn(&str) -> Option<StoreError>;
@@ -80,6 +83,22 @@ impl Store for ToldStore {
 
     async fn runs(&self, _since: Option<Timestamp>) -> Result<Vec<StoredRun>, StoreError> {
         Ok(Vec::new())
+    }
+
+    async fn runs_by_id(&self, _ids: Vec<ReportId>) -> Result<Vec<StoredRun>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn rollup(&self, _since: Option<Timestamp>) -> Result<Option<Rollup>, StoreError> {
+        Ok(None)
+    }
+
+    async fn rebuild(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn check(&self) -> Result<Checked, StoreError> {
+        Ok(Checked::default())
     }
 
     async fn page(&self, _behind: Place, _bytes: usize) -> Result<Vec<KeptRun>, StoreError> {

@@ -254,7 +254,7 @@ fn profile(
     let complete = profile.facets.is_complete();
     let groups = groups(runs, filter, collided);
     let evidence = Evidence::of(&groups, filter);
-    let kernel_time_ns = kernel_time(runs);
+    let kernel_time_ns = kernel_time(runs, collided);
     let wanted = Work::ALL.into_iter().filter(|work| filter.wants_scenario(work.scenario()));
     let works: Vec<WorkAdvice> = wanted
         .filter(|_| complete)

@@ -278,14 +278,14 @@ fn rows<'a>(base: &'a Holding<'_>, other: &'a Holding<'_>, filter: &Filter) -> V
     let of = |pairing: Pairing<'a>| {
         let (mut cells, mut derived) = (Vec::new(), Vec::new());
         for (load, a) in pairing.a.loads {
-            let Some(b) = pairing.b.loads.get(load) else { continue };
+            let Some((workload, b)) = pairing.other(load) else { continue };
             let spawners = a.spawners().filter(|it| filter.wants(load.scenario, *it));
             for spawner in spawners {
                 let row = |measure| Row {
                     measure,
                     scenario: load.scenario,
                     spawner,
-                    workload: load.workload,
+                    workload,
                     units: load.came.map(|came| came.units),
                     a: Values::of(a, spawner, measure),
                     b: Values::of(b, spawner, measure),

@@ -61,8 +61,10 @@ impl Filter {
     /// Whether a run ended in the time that is asked for.
     #[must_use]
     pub fn in_window(&self, run: &StoredRun) -> bool {
-        let time = run.time();
-        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
+        // Stores keep microseconds, and select by them.
+        let time_us = run.time().as_microsecond();
+        let is_before = |end: Timestamp| time_us < end.as_microsecond();
+        !self.since.is_some_and(is_before) && self.until.is_none_or(is_before)
     }
 
     /// Whether a run is asked for, and has a cell that is.

@@ -87,7 +87,8 @@ pub struct ProfileView {
     pub verdicts: Vec<VerdictView>,
     /// What passes beside the cells say: one a pass, variant, metric, scenario, spawner, workload and build.
     pub series: Vec<SeriesView>,
-    /// How long a million rounds of the kernel take on one core: the median of the runs' faster canaries.
+    /// How long a million rounds of the kernel take on one core: the median over the hosts, each by the faster canary of its newest
+    /// whole run.
     pub kernel_time_ns: Option<Nanos>,
 }
 
@@ -147,26 +148,37 @@ pub struct VerdictView {
     pub build: String,
 }
 
+impl View {
+    pub(super) fn of(
+        mut profiles: Vec<ProfileView>,
+        filter: &Filter,
+        question: &Question,
+        now: Timestamp,
+    ) -> Self {
+        let Question { by, against } = question;
+        profiles.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        Self {
+            schema: SCHEMA,
+            generated_at: now,
+            filter: filter.clone(),
+            by: by.clone(),
+            against: *against,
+            profiles,
+        }
+    }
+}
+
 /// Aggregates runs by their hardware profile, or by what else was asked for.
 #[must_use]
 pub fn medians(runs: &[StoredRun], filter: &Filter, question: &Question, now: Timestamp) -> View {
     // Two machines under one id are two whatever is asked for, so this looks at all of the window.
     let in_window = runs.iter().filter(|run| filter.in_window(run));
     let collided = collided(in_window.map(|run| &run.report));
-    let Question { by, against } = question;
-    let mut profiles: Vec<ProfileView> = grouped(&filter.runs(runs), by)
+    let profiles = grouped(&filter.runs(runs), &question.by)
         .into_values()
         .filter_map(|runs| group(&runs, filter, question, &collided))
         .collect();
-    profiles.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-    View {
-        schema: SCHEMA,
-        generated_at: now,
-        filter: filter.clone(),
-        by: by.clone(),
-        against: *against,
-        profiles,
-    }
+    View::of(profiles, filter, question, now)
 }
 
 /// The view of one group's runs, which come oldest first.
@@ -179,33 +191,43 @@ fn group(
     let newest = runs.last()?;
     let hosts: BTreeSet<&HostId> = runs.iter().map(|run| &run.report.host.id).collect();
     let profiles: BTreeSet<&ProfileId> = runs.iter().map(|run| &run.report.profile.id).collect();
-    // The newest run names the profile, if there is but one.
-    let profile = Some(&newest.report.profile).filter(|_| profiles.len() == 1);
-    let groups = groups(runs, filter, collided);
-    let complete = runs.iter().all(|run| run.report.profile.facets.is_complete());
-    let verdicts = if complete { compare(&groups, question.against) } else { Vec::new() };
-    let by = question.by.iter().map(|facet| FacetValue::of(facet, newest));
-    Some(ProfileView {
-        id: profile.map(|profile| profile.id.clone()),
-        name: name(&question.by, newest),
-        by: by.collect(),
+    let found = Found {
+        newest,
         profiles: count(profiles.len()),
         hosts: count(hosts.len()),
         runs: count(runs.len()),
         suspect_runs: suspect(runs),
         partial_runs: partial(runs),
         collisions: hosts.into_iter().filter(|host| collided.contains(host)).cloned().collect(),
-        complete,
-        facets: profile.map(|profile| profile.facets.clone()),
-        cells: groups
-            .iter()
-            .filter(|(key, _)| key.series.is_none())
-            .flat_map(|(key, group)| cells(key, group, filter))
-            .collect(),
-        series: all_series(&groups, filter),
-        // A core's speed is one profile's.
-        kernel_time_ns: profile.and_then(|_| kernel_time(runs)),
-        verdicts: verdicts
+        complete: runs.iter().all(|run| run.report.profile.facets.is_complete()),
+        groups: groups(runs, filter, collided),
+        kernel_time: kernel_time(runs, collided),
+    };
+    Some(found.view(filter, question))
+}
+
+/// What was found of one group, however it was.
+pub(super) struct Found<'a> {
+    pub(super) newest: &'a StoredRun,
+    pub(super) profiles: u64,
+    pub(super) hosts: u64,
+    pub(super) runs: u64,
+    pub(super) suspect_runs: u64,
+    pub(super) partial_runs: u64,
+    pub(super) collisions: Vec<HostId>,
+    pub(super) complete: bool,
+    pub(super) groups: Vec<(GroupKey, Group<'a>)>,
+    pub(super) kernel_time: Option<Nanos>,
+}
+
+impl Found<'_> {
+    pub(super) fn view(self, filter: &Filter, question: &Question) -> ProfileView {
+        let Self { newest, profiles, groups, .. } = self;
+        // The newest run names the profile, if there is but one.
+        let profile = Some(&newest.report.profile).filter(|_| profiles == 1);
+        let compared = if self.complete { compare(&groups, question.against) } else { Vec::new() };
+        let cells = groups.iter().filter(|(key, _)| key.series.is_none());
+        let verdicts = compared
             .into_iter()
             .filter(|compared| filter.wants(compared.verdict.scenario, compared.verdict.spawner))
             .map(|compared| VerdictView {
@@ -213,9 +235,26 @@ fn group(
                 workload: compared.group.workload,
                 units: compared.group.units,
                 build: compared.group.build.clone(),
-            })
-            .collect(),
-    })
+            });
+        ProfileView {
+            id: profile.map(|profile| profile.id.clone()),
+            name: name(&question.by, newest),
+            by: question.by.iter().map(|facet| FacetValue::of(facet, newest)).collect(),
+            profiles,
+            hosts: self.hosts,
+            runs: self.runs,
+            suspect_runs: self.suspect_runs,
+            partial_runs: self.partial_runs,
+            collisions: self.collisions,
+            complete: self.complete,
+            facets: profile.map(|profile| profile.facets.clone()),
+            cells: cells.flat_map(|(key, group)| self::cells(key, group, filter)).collect(),
+            series: all_series(&groups, filter),
+            // A core's speed is one profile's.
+            kernel_time_ns: self.kernel_time.filter(|_| profile.is_some()),
+            verdicts: verdicts.collect(),
+        }
+    }
 }
 
 /// What a group is called: its profile by name, all else by what it is.
@@ -227,12 +266,15 @@ pub(super) fn name(by: &[Facet], newest: &StoredRun) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-/// How long a million rounds of the kernel take on one core.
-pub(super) fn kernel_time(runs: &[&StoredRun]) -> Option<Nanos> {
-    let whole = runs.iter().filter(|run| run.report.partial.is_none());
-    let times: Vec<Nanos> =
-        whole.filter_map(|run| run.report.evidence.kernel_time(1_000_000)).collect();
-    samples::median(&times)
+/// How long a million rounds of the kernel take on one core: the median over the hosts, each by its newest whole run that shows it. The
+/// runs come oldest first.
+pub(super) fn kernel_time(runs: &[&StoredRun], collided: &BTreeSet<&HostId>) -> Option<Nanos> {
+    let whole = runs.iter().map(|run| &run.report).filter(|report| report.partial.is_none());
+    let newest: BTreeMap<&HostId, Nanos> = whole
+        .filter_map(|report| Some((&report.host.id, report.evidence.kernel_time(1_000_000)?)))
+        .filter(|(host, _)| !collided.contains(host))
+        .collect();
+    samples::median(&newest.into_values().collect::<Vec<_>>())
 }
 
 /// The cells and series of these runs, which come oldest first, each with what may enter one median with it.

@@ -197,7 +197,7 @@ fn a_collector_that_starts_on_a_full_disk_waits_for_room() {
 
     // Less than a store needs to be opened for all that it does.
     let size = fs::metadata(&filler).unwrap().len();
-    File::options().write(true).open(&filler).unwrap().set_len(size - 40 * 1024).unwrap();
+    File::options().write(true).open(&filler).unwrap().set_len(size - 96 * 1024).unwrap();
     let pruned = prune().json();
     assert_eq!(pruned["removed"]["runs"], 20, "{pruned}");
 

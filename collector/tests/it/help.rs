@@ -21,7 +21,7 @@ pub(crate) const AGENT: [&str; 14] = [
 ];
 
 /// The collector's.
-pub(crate) const COLLECTOR: [&str; 30] = [
+pub(crate) const COLLECTOR: [&str; 33] = [
     "",
     "local",
     "init",
@@ -38,6 +38,9 @@ pub(crate) const COLLECTOR: [&str; 30] = [
     "history",
     "export",
     "prune",
+    "migrate",
+    "store",
+    "store check",
     "simulate",
     "token",
     "token create",

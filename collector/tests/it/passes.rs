@@ -75,7 +75,7 @@ fn presets_take_the_place_of_the_cells() {
         assert_eq!(series["cold_ns"], Value::Null, "{series}");
     }
     let table = agent_in(folder.path(), &article).stdout;
-    assert!(table.contains("14.2 ms"), "the published median: {table}");
+    assert!(table.contains("14.240 ms"), "the published median: {table}");
     assert!(table.contains("\nCaveats, from what was seen here:\n"), "{table}");
     assert!(table.contains("An interval at 95% takes 6 rounds, and these are 5"), "{table}");
 

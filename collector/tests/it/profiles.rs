@@ -60,7 +60,7 @@ fn profiles_differ_in_what_the_owner_changed() {
     local(folder, Some("0"));
     let pinned = format!("{name}-pinned1");
     let table = diff(folder, &[name, &pinned]);
-    assert!(table.stdout.contains("\n usable_cpus  2"), "{table:?}");
+    assert!(table.stdout.contains("\nusable_cpus  2"), "{table:?}");
     let told = diff(folder, &[name, &pinned, "-f", "json"]).json();
     assert_eq!(told["schema"], "fleetmark.profile-diff/1");
     assert_eq!(told["a"]["id"], id);

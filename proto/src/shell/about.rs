@@ -13,6 +13,7 @@ use clap::{Args, CommandFactory, Subcommand, ValueEnum};
 use super::{
     Exit, config,
     output::{Format, OutputArgs, WriteError},
+    screen::Color,
 };
 
 /// What a binary tells of itself. None of it goes by the settings file, which may be wrong or another user's.
@@ -166,7 +167,8 @@ pub fn obey<T: CommandFactory>(
             settings::show(&cli, binary, asked, place)
         }
         AboutCommand::Completions(CompletionsArgs { shell, output }) => {
-            let output = OutputArgs { format: Format::Table, output: output.clone() };
+            let output =
+                OutputArgs { format: Format::Table, output: output.clone(), color: Color::Never };
             output.write(&script(*shell, cli))?;
             Ok(Exit::Success)
         }

@@ -1,7 +1,11 @@
 //! Tables, as both binaries print them.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+mod layout;
+
+use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
+
+use super::screen::Screen;
 
 /// A table under a title.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -14,24 +18,38 @@ pub struct Grid {
     pub rows: Vec<Vec<String>>,
 }
 
-/// Which side the values of a column share.
+/// How the values of a column stand.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Align {
-    /// For words.
+    /// Words.
     Left,
-    /// For numbers.
+    /// Numbers.
     Right,
+    /// Words that judge: on a screen their colour says so, too.
+    Verdict,
+    /// Words that are left out on a screen that is too narrow for all.
+    LeftAside,
+    /// Numbers that are left out on a screen that is too narrow for all.
+    RightAside,
+}
+
+impl Align {
+    /// Whether values share their right side.
+    #[must_use]
+    pub fn is_right(self) -> bool {
+        matches!(self, Self::Right | Self::RightAside)
+    }
+
+    fn is_aside(self) -> bool {
+        matches!(self, Self::LeftAside | Self::RightAside)
+    }
 }
 
 impl Grid {
-    /// For a terminal.
+    /// For a screen: asides are left out from the left on until the rest fits, and words are broken where that does not suffice.
     #[must_use]
-    pub fn text(&self) -> String {
-        let mut table = self.table();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        let lines = table.to_string();
-        let lines: Vec<&str> = lines.lines().map(str::trim_end).collect();
-        self.titled("", &lines.join("\n"))
+    pub fn text(&self, screen: Screen) -> String {
+        layout::text(self, screen)
     }
 
     /// For a document.
@@ -39,7 +57,10 @@ impl Grid {
     pub fn markdown(&self) -> String {
         let mut table = self.table();
         table.load_style(presets::ASCII_MARKDOWN);
-        self.titled("### ", &format!("\n{table}"))
+        match self.title.as_str() {
+            "" => format!("{table}\n"),
+            title => format!("### {title}\n\n{table}\n"),
+        }
     }
 
     /// For programs: the names of the columns, then the values.
@@ -54,19 +75,12 @@ impl Grid {
         table.set_header(self.columns.iter().map(|(name, _)| *name));
         table.add_rows(&self.rows);
         for (column, (_, align)) in table.column_iter_mut().zip(&self.columns) {
-            column.set_cell_alignment(match align {
-                Align::Left => CellAlignment::Left,
-                Align::Right => CellAlignment::Right,
+            column.set_cell_alignment(match align.is_right() {
+                false => CellAlignment::Left,
+                true => CellAlignment::Right,
             });
         }
         table
-    }
-
-    fn titled(&self, mark: &str, body: &str) -> String {
-        if self.title.is_empty() {
-            return format!("{}\n", body.trim_start_matches('\n'));
-        }
-        format!("{mark}{}\n{body}\n", self.title)
     }
 }
 
@@ -80,34 +94,6 @@ pub fn csv<T: Serialize>(lines: impl Iterator<Item = T>) -> String {
     }
     let bytes = writer.into_inner().unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Facts under each other, their names aligned, for a terminal.
-#[must_use]
-pub fn facts_text(facts: &[(&str, String)]) -> String {
-    let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    facts.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
-}
-
-/// Facts as a list, for a document.
-#[must_use]
-pub fn facts_markdown(facts: &[(&str, String)]) -> String {
-    facts.iter().map(|(name, value)| format!("- **{name}**: {value}\n")).collect()
-}
-
-/// Lines below a table, on a terminal.
-#[must_use]
-pub fn lines_text(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
-}
-
-/// The same in a document, where they keep their columns.
-#[must_use]
-pub fn lines_markdown(lines: &[String]) -> String {
-    if lines.is_empty() {
-        return String::new();
-    }
-    format!("\n```text\n{}```\n", lines_text(lines))
 }
 
 #[cfg(test)]
@@ -124,20 +110,11 @@ mod tests {
                 vec!["tokio".into(), "10.1 ms".into()],
             ],
         };
-        assert_eq!(
-            grid.text(),
-            "waiting\n spawner   median\n thread      9 ms\n tokio    10.1 ms\n"
-        );
+        let text = "waiting\nspawner   median\nthread      9 ms\ntokio    10.1 ms\n";
+        assert_eq!(grid.text(Screen::default()), text);
         assert_eq!(
             grid.markdown(),
             "### waiting\n\n| spawner |  median |\n|---------|---------|\n| thread  |    9 ms |\n| tokio   | 10.1 ms |\n"
         );
-    }
-
-    #[test]
-    fn facts_are_aligned() {
-        let facts = [("host", "a".to_owned()), ("profile", "b".to_owned())];
-        assert_eq!(facts_text(&facts), "host     a\nprofile  b\n");
-        assert_eq!(facts_markdown(&facts), "- **host**: a\n- **profile**: b\n");
     }
 }

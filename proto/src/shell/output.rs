@@ -9,6 +9,10 @@ use std::{
 
 use clap::{Args, ValueEnum, builder::PossibleValue};
 
+use super::{
+    look::Look,
+    screen::{Color, Screen},
+};
 use crate::token;
 
 /// The form of a result.
@@ -34,19 +38,65 @@ pub enum PageFormat {
     Html,
 }
 
+/// What a result is made as.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Form {
+    /// Words and tables.
+    People(Look),
+    /// Fields.
+    Json,
+    /// Lines of values.
+    Csv,
+}
+
+/// The same of a result that can be a page, too.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PageForm {
+    /// As other results.
+    Plain(Form),
+    /// A page.
+    Html,
+}
+
 /// The forms that a command's result may have.
 pub trait Forms: ValueEnum + Default + Copy + Send + Sync + 'static {
+    /// What a result is made as.
+    type Form;
+
+    /// What a result is made as if people read it here.
+    fn on(self, screen: Screen) -> Self::Form;
+
     /// Whether people read it. They are told in words of what is not there; programs want it empty.
     fn is_for_people(self) -> bool;
 }
 
 impl Forms for Format {
+    type Form = Form;
+
+    fn on(self, screen: Screen) -> Form {
+        match self {
+            Self::Table => Form::People(Look::Text(screen)),
+            Self::Markdown => Form::People(Look::Markdown),
+            Self::Json => Form::Json,
+            Self::Csv => Form::Csv,
+        }
+    }
+
     fn is_for_people(self) -> bool {
         matches!(self, Self::Table | Self::Markdown)
     }
 }
 
 impl Forms for PageFormat {
+    type Form = PageForm;
+
+    fn on(self, screen: Screen) -> PageForm {
+        match self {
+            Self::Plain(format) => PageForm::Plain(format.on(screen)),
+            Self::Html => PageForm::Html,
+        }
+    }
+
     fn is_for_people(self) -> bool {
         match self {
             Self::Plain(format) => format.is_for_people(),
@@ -85,12 +135,15 @@ impl ValueEnum for PageFormat {
 /// The flags that every command with a result has.
 #[derive(Args, Clone, Debug)]
 pub struct OutputArgs<F: Forms = Format> {
-    /// Form of the result
+    /// Form of the result; a table leaves details out where the terminal is too narrow for them
     #[arg(short, long, value_enum, default_value_t)]
     pub format: F,
     /// Write the result to FILE instead of standard output
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Colour what a table says
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: Color,
 }
 
 /// The result could not be written.
@@ -102,6 +155,12 @@ pub struct WriteError {
 }
 
 impl<F: Forms> OutputArgs<F> {
+    /// What the result is made as, for where it goes.
+    #[must_use]
+    pub fn form(&self) -> F::Form {
+        self.format.on(Screen::detect(self.color, self.output.is_some()))
+    }
+
     /// Writes a result. A reader that has gone away is no error.
     ///
     /// # Errors

@@ -2,13 +2,16 @@
 
 mod grain;
 
-use super::grid::{Align, Grid};
+use super::{
+    grid::{Align, Grid},
+    look::Look,
+};
 use crate::{
     neighbours::bearable,
     plan::{CellKey, Scenario, Spawner, Workload},
     samples::Interval,
     series::{Metric, Pass, SeriesKey, Variant},
-    unit::Nanos,
+    unit::{Nanos, Times},
 };
 
 /// What is known of one series.
@@ -46,11 +49,12 @@ pub struct Section {
 }
 
 impl Section {
-    /// All that stands below the table on a terminal.
+    /// The table with all that stands below it.
     #[must_use]
-    pub fn below(&self) -> Vec<String> {
-        let apart = (!self.chart.is_empty()).then(String::new);
-        self.chart.iter().cloned().chain(apart).chain(self.lines.iter().cloned()).collect()
+    pub fn shown(&self, look: Look) -> String {
+        let chart = look.lines(&self.chart);
+        let apart = if self.chart.is_empty() || self.lines.is_empty() { "" } else { "\n" };
+        format!("{}{chart}{apart}{}", look.grid(&self.grid), look.sentences(&self.lines))
     }
 }
 
@@ -87,13 +91,15 @@ fn published(key: CellKey) -> Option<Nanos> {
 }
 
 fn article(entries: &[&Entry]) -> Option<Section> {
+    let here = times(entries);
+    let there = Times::of(entries.iter().filter_map(|entry| published(entry.cell)));
     let row = |entry: &&Entry| {
         vec![
             entry.cell.scenario.to_string(),
             entry.cell.spawner.to_string(),
-            shown(entry.median),
-            range(entry.interval),
-            shown(published(entry.cell)),
+            shown(entry.median, here),
+            range(entry.interval, here),
+            shown(published(entry.cell), there),
         ]
     };
     (!entries.is_empty()).then(|| Section {
@@ -104,7 +110,7 @@ fn article(entries: &[&Entry]) -> Option<Section> {
                 ("scenario", Align::Left),
                 ("spawner", Align::Left),
                 ("median", Align::Right),
-                ("interval", Align::Right),
+                ("interval", Align::RightAside),
                 ("published", Align::Right),
             ],
             rows: entries.iter().map(row).collect(),
@@ -143,8 +149,15 @@ fn neighbours(entries: &[&Entry]) -> Vec<Section> {
                 worst: twin(entry, Metric::LatenessWorst).and_then(|twin| twin.worst),
             })
             .collect();
+        let medians = Times::of(held.iter().filter_map(|held| held.median));
+        let late = Times::of(held.iter().flat_map(|held| [held.p99, held.worst]).flatten());
         let row = |Held { spawner, median, p99, worst }: &Held| {
-            vec![spawner.to_string(), shown(*median), shown(*p99), shown(*worst)]
+            vec![
+                spawner.to_string(),
+                shown(*median, medians),
+                shown(*p99, late),
+                shown(*worst, late),
+            ]
         };
         Section {
             pass: Some(Pass::Neighbours),
@@ -212,20 +225,21 @@ fn variants((scenario, workload): (Scenario, Workload), entries: &[&Entry]) -> S
             .find(|other| other.key.variant == Variant::Plain && other.cell == entry.cell)?
             .median
     };
+    let mut these: Vec<&Entry> = elapsed().copied().collect();
+    these.sort_by_key(|entry| (entry.cell.spawner, entry.key.variant));
+    let times = times(&these);
     let row = |entry: &&Entry| {
         let ratio = entry.median.zip(plain(entry)).filter(|(_, plain)| plain.0 > 0);
         vec![
             entry.cell.spawner.to_string(),
             entry.key.variant.to_string(),
-            shown(entry.median),
-            range(entry.interval),
+            shown(entry.median, times),
+            range(entry.interval, times),
             ratio.map_or_else(String::new, |(here, plain)| {
                 format!("{:.2}×", here.to_f64() / plain.to_f64())
             }),
         ]
     };
-    let mut these: Vec<&Entry> = elapsed().copied().collect();
-    these.sort_by_key(|entry| (entry.cell.spawner, entry.key.variant));
     Section {
         pass: Some(Pass::Diagnose),
         grid: Grid {
@@ -234,7 +248,7 @@ fn variants((scenario, workload): (Scenario, Workload), entries: &[&Entry]) -> S
                 ("spawner", Align::Left),
                 ("variant", Align::Left),
                 ("median", Align::Right),
-                ("interval", Align::Right),
+                ("interval", Align::RightAside),
                 ("to plain", Align::Right),
             ],
             rows: these.iter().map(row).collect(),
@@ -251,12 +265,15 @@ fn parts((scenario, workload): (Scenario, Workload), entries: &[&Entry]) -> Sect
             .find(|entry| (entry.cell.spawner, entry.key.metric) == (spawner, metric));
         found.and_then(|entry| entry.median)
     };
+    let metrics = [Metric::Spawn, Metric::Run, Metric::Join].map(|metric| {
+        let times = Times::of(Spawner::ALL.into_iter().filter_map(|spawner| of(spawner, metric)));
+        (metric, times)
+    });
     let rows = Spawner::ALL.into_iter().filter_map(|spawner| {
-        let parts = [Metric::Spawn, Metric::Run, Metric::Join].map(|metric| of(spawner, metric));
-        let known = parts.iter().any(Option::is_some);
-        known.then(|| {
-            std::iter::once(spawner.to_string()).chain(parts.into_iter().map(shown)).collect()
-        })
+        let parts = metrics.map(|(metric, times)| (of(spawner, metric), times));
+        let known = parts.iter().any(|(part, _)| part.is_some());
+        let shown = parts.map(|(part, times)| shown(part, times));
+        known.then(|| std::iter::once(spawner.to_string()).chain(shown).collect())
     });
     Section {
         pass: Some(Pass::Diagnose),
@@ -276,17 +293,19 @@ fn parts((scenario, workload): (Scenario, Workload), entries: &[&Entry]) -> Sect
 }
 
 fn overshoot(entries: &[&Entry]) -> Option<Section> {
-    let row = |entry: &&&Entry| {
-        let wait = entry.workload.wait_ns;
+    let these = entries.iter().filter(|entry| entry.key.metric == Metric::Overshoot).copied();
+    let these: Vec<&Entry> = these.collect();
+    let waits = Times::of(these.iter().filter_map(|entry| entry.workload.wait_ns));
+    let times = times(&these);
+    let row = |entry: &&Entry| {
         vec![
             entry.cell.spawner.to_string(),
-            shown(wait),
-            shown(entry.median),
-            range(entry.interval),
+            shown(entry.workload.wait_ns, waits),
+            shown(entry.median, times),
+            range(entry.interval, times),
         ]
     };
-    let these = entries.iter().filter(|entry| entry.key.metric == Metric::Overshoot);
-    let rows: Vec<_> = these.collect::<Vec<_>>().iter().map(row).collect();
+    let rows: Vec<_> = these.iter().map(row).collect();
     (!rows.is_empty()).then(|| Section {
         pass: Some(Pass::Diagnose),
         grid: Grid {
@@ -295,7 +314,7 @@ fn overshoot(entries: &[&Entry]) -> Option<Section> {
                 ("spawner", Align::Left),
                 ("sleep", Align::Right),
                 ("overshoot", Align::Right),
-                ("interval", Align::Right),
+                ("interval", Align::RightAside),
             ],
             rows,
         },
@@ -333,12 +352,19 @@ fn failures(entries: &[Entry]) -> Option<Section> {
     })
 }
 
-fn shown(value: Option<Nanos>) -> String {
-    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+/// How the medians of these entries and their intervals are shown.
+fn times(entries: &[&Entry]) -> Times {
+    let ends = |found: Interval| [found.low_ns, found.high_ns];
+    let intervals = entries.iter().filter_map(|entry| entry.interval).flat_map(ends);
+    Times::of(entries.iter().filter_map(|entry| entry.median).chain(intervals))
 }
 
-fn range(interval: Option<Interval>) -> String {
-    interval.map_or_else(String::new, |found| format!("{} to {}", found.low_ns, found.high_ns))
+fn shown(value: Option<Nanos>, times: Times) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| times.show(value))
+}
+
+fn range(interval: Option<Interval>, times: Times) -> String {
+    interval.map_or_else(String::new, |found| times.range(found.low_ns, found.high_ns))
 }
 
 #[cfg(test)]
@@ -384,7 +410,7 @@ mod tests {
         ];
         let sections = sections(&entries.concat(), None);
         let [Section { grid, lines, .. }] = &sections[..] else { panic!("{sections:?}") };
-        assert_eq!(grid.rows[1], ["tokio", "70.0 ms", "75.0 ms", "150 ms"]);
+        assert_eq!(grid.rows[1], ["tokio", "70.0 ms", "75.00 ms", "150.00 ms"]);
         assert!(lines[0].starts_with(
             "CPU-bound work in tokio holds other tasks up for 75.0 ms, in thread for 5.00 ms"
         ));

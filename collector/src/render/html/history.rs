@@ -14,12 +14,15 @@ use super::{
     page::{self, Further, Links, Page},
 };
 use crate::{
-    render::history::{beside, changes, facts, jumps, overview, percent, title, when},
+    render::{
+        history::{beside, changes, facts, jumps, overview, percent, title, when},
+        table,
+    },
     view::{BOOT, GroupChange, History, Jump, Line, Point, PointState, Subject},
 };
 
-/// Subjects that have pictures at most.
-const SUBJECTS: usize = 60;
+/// Panels on a page: subjects have pictures while their cells fit in, the first in any case.
+const PANELS: usize = 660;
 /// Points on a page, shared by its lines, and how many a line has at most and at least.
 const POINTS: usize = 10_000;
 const MOST_POINTS: usize = 200;
@@ -53,8 +56,7 @@ impl Room {
 #[must_use]
 pub fn history(history: &History, links: Links) -> Page {
     let title = "fleetmark history".to_owned();
-    let shown = history.subjects.get(..SUBJECTS).unwrap_or(&history.subjects);
-    let left_out = history.subjects.get(shown.len()..).unwrap_or_default();
+    let (shown, left_out) = history.subjects.split_at(fitting(&history.subjects));
     let room = Room::of(shown);
     let runs: u64 = history.subjects.iter().map(|subject| subject.runs).sum();
     let of = match history.subjects.iter().all(|subject| subject.host.is_some()) {
@@ -89,6 +91,16 @@ pub fn history(history: &History, links: Links) -> Page {
         }
     };
     Page { title, body }
+}
+
+/// How many of these have their pictures on one page.
+fn fitting(subjects: &[Subject]) -> usize {
+    let panels = subjects.iter().scan(0, |panels, subject| {
+        *panels += subject.lines.len();
+        Some(*panels)
+    });
+    let fitting = panels.take_while(|panels| *panels <= PANELS).count();
+    fitting.max(1).min(subjects.len())
 }
 
 fn contents(subjects: &[Subject]) -> Markup {
@@ -262,7 +274,7 @@ fn number(point: &Point) -> String {
     let Some(median) = point.median_ns else { return point.state.as_str().to_owned() };
     let mut text = median.to_string();
     if let Some(interval) = point.interval {
-        text.push_str(&format!(" ({} to {})", interval.low_ns, interval.high_ns));
+        text.push_str(&format!(" ({})", table::range(interval.low_ns, interval.high_ns)));
     }
     if point.state != PointState::Counts {
         text.push_str(&format!(", {}", point.state.as_str()));

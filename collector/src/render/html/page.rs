@@ -70,6 +70,16 @@ impl Links {
         self.to("/host", &[("host", id)], name)
     }
 
+    /// A host's name in a picture. Who goes by the keyboard finds the same in the table behind it.
+    pub(super) fn host_in_picture(self, id: &str) -> Markup {
+        match self {
+            Self::None => html! { (id) },
+            Self::Dashboard => {
+                html! { a tabindex="-1" href=(address("/host", &[("host", id)])) { (id) } }
+            }
+        }
+    }
+
     /// A profile's name, which leads to its report.
     pub(super) fn profile(self, id: &str, name: &str) -> Markup {
         self.to("/report", &[("profile", id)], name)
@@ -89,12 +99,14 @@ impl Links {
     fn to(self, path: &str, query: &[(&str, &str)], name: &str) -> Markup {
         match self {
             Self::None => html! { (name) },
-            Self::Dashboard => {
-                let query = Serializer::new(String::new()).extend_pairs(query).finish();
-                html! { a href=(format!("{path}?{query}")) { (name) } }
-            }
+            Self::Dashboard => html! { a href=(address(path, query)) { (name) } },
         }
     }
+}
+
+fn address(path: &str, query: &[(&str, &str)]) -> String {
+    let query = Serializer::new(String::new()).extend_pairs(query).finish();
+    format!("{path}?{query}")
 }
 
 /// A further page.
@@ -207,8 +219,8 @@ pub(super) fn linked(grid: &Grid, name_of: &dyn Fn(&str) -> Markup) -> Markup {
     let Grid { title, columns, rows } = grid;
     let aligns: Vec<Align> = columns.iter().map(|(_, align)| *align).collect();
     // Numbers need no class, nor do names of rows.
-    let word = |column: usize| (aligns.get(column) == Some(&Align::Left)).then_some("l");
-    let number = |column: usize| (aligns.get(column) == Some(&Align::Right)).then_some("r");
+    let word = |column: usize| aligns.get(column).filter(|align| !align.is_right()).map(|_| "l");
+    let number = |column: usize| aligns.get(column).filter(|align| align.is_right()).map(|_| "r");
     html! {
         div.scroll tabindex="0" role="region" aria-label=(title) {
             table {

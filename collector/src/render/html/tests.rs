@@ -143,7 +143,7 @@ fn pictures_are_told_in_words_and_have_tables() {
         "spawn-overhead: 1,000 units",
         "Parallel efficiency by number of workers",
         "Time to the median, the farthest hosts first",
-        "grain: what one of 1,000 units costs, by its length (= is within 10% of the best)",
+        "grain: what one of 1,000 units costs, by its kernel rounds (= is within 10% of the best)",
     ] {
         assert!(captions.contains(&table), "{table}: {captions:?}");
     }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use fleetmark_proto::{id::ReportId, unit::count};
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::{Company, Pruned, Retention, Sqlite, StoreError, microseconds};
+use super::{
+    Company, Pruned, Retention, Sqlite, StoreError, microseconds,
+    rollup::{Forms, Keeper},
+};
 
 /// How much goes at a time.
 #[derive(Clone, Copy)]
@@ -62,11 +65,7 @@ pub(super) async fn prune(store: &Sqlite, retention: Retention) -> Result<Pruned
         if old.is_empty() {
             break;
         }
-        pruned.runs += store
-            .with(move |connection| {
-                remove(connection, "DELETE FROM run WHERE report_id = ?1", &old)
-            })
-            .await?;
+        pruned.runs += store.with(move |connection| remove_runs(connection, &old)).await?;
         tokio::time::sleep(pause).await;
     }
     // One walk over all keys: those that stay are not looked at again.
@@ -81,11 +80,7 @@ pub(super) async fn prune(store: &Sqlite, retention: Retention) -> Result<Pruned
             .await?;
         let Some(newest) = free.last() else { break };
         last.clone_from(newest);
-        pruned.keys += store
-            .with(move |connection| {
-                remove(connection, "DELETE FROM receipt WHERE report_id = ?1", &free)
-            })
-            .await?;
+        pruned.keys += store.with(move |connection| remove_keys(connection, &free)).await?;
         tokio::time::sleep(pause).await;
     }
     loop {
@@ -140,12 +135,33 @@ fn remove_lines(connection: &Connection, before_us: i64, chunk: i64) -> Result<u
     Ok(count(statement.execute(params![before_us, chunk])?))
 }
 
-/// Removes these rows in one transaction, and counts those that were there.
-fn remove(connection: &mut Connection, sql: &str, keys: &[Key]) -> Result<u64, StoreError> {
+/// Removes these runs in one transaction, with what is kept beside them, and counts those that were there.
+fn remove_runs(connection: &mut Connection, keys: &[Key]) -> Result<u64, StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let removed = take_out(&transaction, keys)?;
+    transaction.commit()?;
+    Ok(removed)
+}
+
+/// The same within a transaction.
+pub(super) fn take_out(connection: &Connection, keys: &[Key]) -> Result<u64, StoreError> {
+    let mut keeper = Keeper::new(connection, Forms::default())?;
+    let mut removed = 0;
+    for key in keys {
+        removed += u64::from(keeper.remove(key)?);
+    }
+    keeper.finish()?;
+    Ok(removed)
+}
+
+/// Removes these keys in one transaction, and counts those that were there.
+fn remove_keys(connection: &mut Connection, keys: &[Key]) -> Result<u64, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut removed = 0;
     for key in keys {
-        removed += transaction.prepare_cached(sql)?.execute([key])?;
+        removed += transaction
+            .prepare_cached("DELETE FROM receipt WHERE report_id = ?1")?
+            .execute([key])?;
     }
     transaction.commit()?;
     Ok(count(removed))

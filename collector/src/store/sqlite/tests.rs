@@ -75,11 +75,11 @@ fn stores_of_other_versions_are_refused_and_left_alone() {
     history("INSERT INTO refinery_schema_history VALUES (99, 'future', '', '')");
     for mode in [Mode::Read, Mode::Write] {
         let error = refused(&path, mode);
-        assert!(matches!(error, StoreError::Newer { found: 99, known: 6, .. }), "{error}");
+        assert!(matches!(error, StoreError::Newer { found: 99, known: 7, .. }), "{error}");
     }
     history(
         "DELETE FROM refinery_schema_history WHERE name = 'future';
-         DELETE FROM refinery_schema_history WHERE version = 6",
+         DELETE FROM refinery_schema_history WHERE version = 7",
     );
     assert!(matches!(refused(&path, Mode::Read), StoreError::Older(_)));
 }
@@ -169,6 +169,87 @@ async fn a_store_of_the_first_version_is_brought_up_to_date() {
     assert_eq!(store.put(run(&report)).await.unwrap(), [Outcome::Duplicate]);
     let other = testing::report("b", &[1]);
     assert_eq!(store.put(run(&other)).await.unwrap(), [Outcome::Stored]);
+}
+
+#[tokio::test]
+async fn rollups_are_made_of_runs_that_were_there_before_them() {
+    let (_folder, path) = folder();
+    let mut old = Connection::open(&path).unwrap();
+    let before = refinery::Target::Version(6);
+    migrations::migrations::runner().set_target(before).run(&mut old).unwrap();
+    let reports: Vec<_> = (0..3).map(|host| testing::pair(&format!("h{host}"), 0.5)).collect();
+    for report in &reports {
+        let encoded = fleetmark_proto::convert::Encoded::new(report);
+        let (id, ended_us) = (encoded.id.as_bytes().as_slice(), microseconds(report.ended_at));
+        let digest = encoded.digest;
+        old.execute(
+            "INSERT INTO receipt (report_id, sha256, received_at_us) VALUES (?1, ?2, ?3)",
+            params![id, digest.as_bytes().as_slice(), ended_us],
+        )
+        .unwrap();
+        old.execute(
+            "INSERT INTO run (report_id, report, host_id, profile_id, clean, time_us, received_at_us)
+             VALUES (?1, ?2, ?3, 'p', 1, ?4, ?4)",
+            params![id, encoded.bytes, report.host.id.as_str(), ended_us],
+        )
+        .unwrap();
+    }
+    drop(old);
+    let expected = Migrated { from: 6, to: 7, rolled_up: 3 };
+    assert_eq!(Sqlite::migrate(path.clone(), false).unwrap(), expected);
+    let again = Migrated { from: 7, to: 7, rolled_up: 0 };
+    assert_eq!(Sqlite::migrate(path.clone(), false).unwrap(), again);
+    let rebuilt = Migrated { from: 7, to: 7, rolled_up: 3 };
+    assert_eq!(Sqlite::migrate(path.clone(), true).unwrap(), rebuilt);
+    let store = Sqlite::open(path, Mode::Read).unwrap();
+    assert_eq!(store.rollup(None).await.unwrap().unwrap().hosts.len(), 3);
+    let checked = store.check().await.unwrap();
+    assert_eq!((checked.hosts, checked.runs, checked.values), (3, 3, 6));
+    assert!(checked.differences.is_empty(), "{checked:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_run_keeps_nobody_from_storing_others() {
+    let (_folder, path) = folder();
+    let store = Sqlite::open(path.clone(), Mode::Write).unwrap();
+    let [damaged, whole] = ["a", "b"].map(|host| testing::report(host, &[1]));
+    store.put(run(&damaged)).await.unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch(
+            "UPDATE run SET report = x'ff'; UPDATE rollup SET complete = 0; DELETE FROM outline",
+        )
+        .unwrap();
+    drop(store);
+    let store = Sqlite::open(path.clone(), Mode::Write).unwrap();
+    assert_eq!(store.put(run(&whole)).await.unwrap(), [Outcome::Stored]);
+    assert!(store.rollup(None).await.unwrap().is_none(), "reports go by the runs");
+    let error = Sqlite::migrate(path, true).unwrap_err().to_string();
+    assert!(error.contains(&damaged.id.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn damaged_rollups_are_named() {
+    let (_folder, path) = folder();
+    let store = Sqlite::open(path.clone(), Mode::Write).unwrap();
+    store.put(run(&testing::report("a", &[1]))).await.unwrap();
+    let damage = |sql: &str| Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    let says = async |place: &str| {
+        let error = store.rollup(None).await.unwrap_err().to_string();
+        assert_eq!(error, format!("the store is damaged: {place}"));
+        let checked = store.check().await.unwrap();
+        assert!(!checked.differences.is_empty(), "{place}");
+    };
+    damage("UPDATE newest SET kept = x'ff'");
+    says("table newest, column kept, row a").await;
+    store.rebuild().await.unwrap();
+    damage("UPDATE form SET form = 'none'");
+    says("table form, column form, row 1").await;
+    store.rebuild().await.unwrap();
+    store.put(run(&testing::report("b", &[1]))).await.unwrap();
+    assert_eq!(store.check().await.unwrap().differences, [""; 0]);
+    damage("DELETE FROM form WHERE form <> 'none'");
+    says("table tally, column form_id, row 2").await;
 }
 
 #[tokio::test]

@@ -20,6 +20,38 @@ pub(super) struct Pairing<'a> {
     pub(super) b: One<'a>,
 }
 
+impl<'a> Pairing<'a> {
+    /// What the other side has of a load of the first, and the workload that they share. What follows from cells is compared, too,
+    /// where each side was asked for other numbers of workers, if there is no doubt which.
+    pub(super) fn other(&self, load: &Load) -> Option<(Workload, &'a Group<'a>)> {
+        if let Some(same) = self.b.loads.get(load) {
+            return Some((load.workload, same));
+        }
+        let ours: Vec<_> = self.a.akin(load).collect();
+        let theirs: Vec<_> = self.b.akin(load).collect();
+        match (&ours[..], &theirs[..]) {
+            ([_], [only]) if load.came.is_none() => Some((bare(load.workload), only)),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> One<'a> {
+    /// What differs from this load in nothing but the number of workers that was asked for.
+    fn akin(&self, load: &Load) -> impl Iterator<Item = &'a Group<'a>> {
+        let alike = move |other: &Load| {
+            (other.scenario, other.came, bare(other.workload))
+                == (load.scenario, load.came, bare(load.workload))
+        };
+        self.loads.iter().filter(move |(other, _)| alike(other)).map(|(_, group)| group)
+    }
+}
+
+/// The workload without the number of workers that was asked for.
+fn bare(workload: Workload) -> Workload {
+    Workload { workers: None, ..workload }
+}
+
 /// What one side measured with its build.
 #[derive(Clone, Copy)]
 pub(super) struct One<'a> {
@@ -190,8 +222,16 @@ fn loads_apart(
         if of_a.is_disjoint(&of_b) {
             let said =
                 |all: &BTreeSet<Workload>| listed(&all.iter().map(ToString::to_string).collect());
+            let all_bare =
+                |all: &BTreeSet<Workload>| all.iter().copied().map(bare).collect::<BTreeSet<_>>();
+            let apart = all_bare(&of_a).is_disjoint(&all_bare(&of_b));
             let (of_a, of_b) = (said(&of_a), said(&of_b));
-            notes.push(format!("{scenario} is not compared: {of_a} on {a}, {of_b} on {b}"));
+            notes.push(match apart {
+                true => format!("{scenario} is not compared: {of_a} on {a}, {of_b} on {b}"),
+                false => format!(
+                    "{scenario}: {of_a} on {a}, {of_b} on {b}; compared by what follows alone"
+                ),
+            });
         }
         for workload in of_a.intersection(&of_b) {
             let came = |one: &One<'_>| {

@@ -145,6 +145,25 @@ fn other_numbers_of_workers_compare_by_what_follows_alone() {
 }
 
 #[test]
+fn other_numbers_of_workers_that_were_asked_for_compare_by_what_follows_alone() {
+    let told = |workers: u32| {
+        move |report: &mut Report| {
+            cpu_bound(workers)(report);
+            report.cells[0].workload.workers = Some(workers);
+        }
+    };
+    let (a, b) = (group("a", 8, 2_000_000, told(2)), group("b", 8, 2_600_000, told(8)));
+    let found = asked(&[a.clone(), b.clone()].concat(), &BOTH).unwrap();
+    let against = &found.against_base[0];
+    assert!(against.builds[0].cells.is_empty(), "{against:?}");
+    assert_eq!(against.builds[0].derived.len(), 2, "{against:?}");
+    assert!(against.notes[0].ends_with("compared by what follows alone"), "{against:?}");
+    // Of three kinds nobody can tell which two are meant.
+    let third = group("b", 8, 2_600_000, told(4));
+    assert!(asked(&[a, b, third].concat(), &BOTH).is_err());
+}
+
+#[test]
 fn other_workloads_are_named_and_not_compared() {
     let more = |report: &mut Report| {
         report.cells[0].workload.amount = Amount::Units(2_000);

@@ -16,7 +16,7 @@ use crate::{
     shell::{
         Exit, config, default_config,
         grid::{Align, Grid},
-        output::{Format, tell},
+        output::{Form, Format, tell},
     },
     token,
 };
@@ -73,11 +73,10 @@ pub(super) fn show(
             env::var_os(name).map(|value| value.to_string_lossy().into_owned())
         }),
     };
-    asked.output.write(&match asked.output.format {
-        Format::Table => shown.grid().text(),
-        Format::Json => serde_json::to_string_pretty(&shown)? + "\n",
-        Format::Csv => shown.grid().csv(),
-        Format::Markdown => shown.grid().markdown(),
+    asked.output.write(&match asked.output.form() {
+        Form::People(look) => look.grid(&shown.grid()),
+        Form::Json => serde_json::to_string_pretty(&shown)? + "\n",
+        Form::Csv => shown.grid().csv(),
     })?;
     Ok(Exit::Success)
 }

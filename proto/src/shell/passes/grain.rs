@@ -8,7 +8,7 @@ use crate::{
     plan::Spawner,
     series::Pass,
     shell::grid::{Align, Grid},
-    unit::{Nanos, grouped, rounded},
+    unit::{Nanos, Times, grouped, rounded},
 };
 
 /// A table for each workload but for its length: one, unless hosts were asked for different numbers of units or workers.
@@ -34,13 +34,15 @@ fn section(entries: &[&Entry], kernel_time: Option<Nanos>) -> Section {
         }
     }
     let spawners = grain.spawners();
-    let mut columns = vec![("kernel rounds a unit", Align::Right), ("about", Align::Right)];
+    let mut columns = vec![("rounds", Align::Right), ("about", Align::Right)];
     columns.extend(spawners.iter().map(|spawner| (spawner.name(), Align::Right)));
+    let cost = |rounds, spawner| grain.cost(rounds, spawner).map(|cost| Nanos(rounded(cost)));
+    let times = |spawner| Times::of(grain.lengths().filter_map(|rounds| cost(rounds, spawner)));
+    let times: Vec<Times> = spawners.iter().map(|&spawner| times(spawner)).collect();
     let row = |rounds: u64| {
-        let costs = spawners.iter().map(|&spawner| {
+        let costs = spawners.iter().zip(&times).map(|(&spawner, times)| {
             let mark = if grain.is_close(rounds, spawner) { "=" } else { " " };
-            let cost = grain.cost(rounds, spawner).map(|cost| Nanos(rounded(cost)));
-            format!("{} {mark}", shown(cost))
+            format!("{} {mark}", shown(cost(rounds, spawner), *times))
         });
         [grouped(rounds), length(rounds, kernel_time)].into_iter().chain(costs).collect()
     };
@@ -51,7 +53,7 @@ fn section(entries: &[&Entry], kernel_time: Option<Nanos>) -> Section {
         pass: Some(Pass::Grain),
         grid: Grid {
             title: format!(
-                "grain: what one of {} units costs, by its length (= is within 10% of the best)",
+                "grain: what one of {} units costs, by its kernel rounds (= is within 10% of the best)",
                 grouped(units)
             ),
             columns,
@@ -126,7 +128,7 @@ fn chart(grain: &Grain) -> Vec<String> {
         })
         .collect();
     lines.push(format!(
-        "{:15}shortest to longest unit; the height is the logarithm of its cost, {} to {}",
+        "{:15}short to long units; log of the cost, {} to {}",
         "",
         Nanos(rounded(low)),
         Nanos(rounded(high))
@@ -152,7 +154,7 @@ mod tests {
         let sections = sections(&entries, Some(Nanos(1_500_000)));
         let [Section { grid, chart, lines, .. }] = &sections[..] else { panic!("{sections:?}") };
         assert_eq!(grid.rows[0], ["0", "0 ns", "40.0 µs  ", "1.00 µs ="]);
-        assert_eq!(grid.rows[1], ["100,000", "150 µs", "105 µs =", "100 µs ="]);
+        assert_eq!(grid.rows[1], ["100,000", "150 µs", "105.0 µs =", "100.00 µs ="]);
         let said = lines.join("\n");
         assert!(said.contains("thread: within 10% of the best from 100,000 kernel rounds a unit on, about 150 µs, and costs 40× the best where a unit does nothing."), "{said}");
         assert!(said.contains("tokio: within 10% of the best at every length."), "{said}");

@@ -100,7 +100,7 @@ fn one(strip: &Strip<'_>, scale: &Scale, y: f64, links: Links) -> Markup {
         }
         @for host in far.iter().rev().take(NAMED) {
             text.named x=(short(scale.at(host.ratio) - 9.0)) y=(short(y + 4.0)) {
-                (links.host(host.id.as_str(), host.id.as_str()))
+                (links.host_in_picture(host.id.as_str()))
             }
         }
         @if let Some(ratio) = this {

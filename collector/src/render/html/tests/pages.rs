@@ -246,6 +246,18 @@ fn a_long_history_of_many_hosts_stays_small_and_says_what_is_left_out() {
 }
 
 #[test]
+fn hosts_for_which_there_is_no_room_are_named() {
+    let runs = scene(21, 0);
+    let hosts: BTreeSet<String> = runs.iter().map(|run| run.report.host.id.to_string()).collect();
+    let filter = Filter { host: hosts.into_iter().collect(), ..Filter::default() };
+    let read = Read::new(&of_history(&runs, &filter, None, Links::None));
+    assert_eq!(read.pictures().count(), 660 / 11);
+    assert!(read.all("h2").any(|h2| h2.text == "Not on this page"));
+    let named = "web-17 (web-17.example), web-18 (web-18.example), web-19 (web-19.example), web-20 (web-20.example)";
+    assert!(read.all("p").any(|p| p.text == named), "the 61st to the 64th");
+}
+
+#[test]
 fn fifty_profiles_fit_into_a_mebibyte_on_each_page() {
     let mut runs = Vec::new();
     for copy in 0..17_u64 {

@@ -1,10 +1,10 @@
 //! Takes all runs of one host out, in transactions so small that a collector that stores meanwhile hardly waits.
 
-use fleetmark_proto::{id::HostId, unit::count};
+use fleetmark_proto::id::HostId;
 use rusqlite::{Connection, params};
 
 use super::{
-    super::prune::{Key, Pace},
+    super::prune::{Key, Pace, take_out},
     Sqlite, StoreError, audit,
 };
 use crate::registry::AuditEntry;
@@ -27,14 +27,9 @@ pub(super) async fn forget(
         let (keys, line) = (keys.to_vec(), line.take());
         removed += store
             .commit(move |transaction| {
-                let mut removed = 0;
-                for key in keys {
-                    removed += transaction
-                        .prepare_cached("DELETE FROM run WHERE report_id = ?1")?
-                        .execute([key])?;
-                }
+                let removed = take_out(transaction, &keys)?;
                 line.map_or(Ok(()), |line| audit::add(transaction, &line))?;
-                Ok(count(removed))
+                Ok(removed)
             })
             .await?;
         tokio::time::sleep(pause).await;
