@@ -275,6 +275,15 @@ fn an_address_is_a_command_and_is_answered_as_that_would_be() {
         ("/compare?side=web&side=db", &["compare", "web", "db"]),
         ("/compare?side=kernel%3D6.1&side=kernel%3D6.1", &["compare", "kernel=6.1", "kernel=6.1"]),
         ("/compare?side=kernel%3D9&side=kernel%3D8", &["compare", "kernel=9", "kernel=8"]),
+        (
+            "/compare?side=label.role%3Dweb&side=label.role%3Ddb&since=1m",
+            &["compare", "label.role=web", "label.role=db", "--since", "1m"],
+        ),
+        (
+            "/compare?side=time%3D90d..80d&side=time%3D7d..",
+            &["compare", "time=90d..80d", "time=7d.."],
+        ),
+        ("/compare?side=web&side=db&profile=x", &["compare", "web", "db", "--profile", "x"]),
     ] {
         let page = served.fetch(path);
         let done = simulated.asks(words);
