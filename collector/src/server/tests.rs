@@ -25,6 +25,7 @@ mod ownership;
 mod raw;
 mod reading;
 mod skewed;
+mod visits;
 mod weekend;
 
 use super::*;

@@ -37,6 +37,8 @@ pub(super) const LOOK: Duration = Duration::from_millis(20);
 pub(super) struct Known {
     pub(super) folder: TempDir,
     pub(super) address: SocketAddr,
+    /// Where it serves pages.
+    pub(super) pages: SocketAddr,
     pub(super) authority: Arc<Authority>,
     pub(super) registry: Arc<dyn Registry>,
     pub(super) store: Arc<dyn Store>,
@@ -137,13 +139,15 @@ pub(super) async fn start_known(asked: Asked) -> Known {
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let socket = bind_socket(&folder.path().join("own.sock")).unwrap();
-    let listeners = Listeners { network: vec![listener], socket: Some(socket), http: Vec::new() };
+    let http = bind_http("127.0.0.1:0".parse().unwrap()).unwrap();
+    let pages = http.local_addr().unwrap();
+    let listeners = Listeners { network: vec![listener], socket: Some(socket), http: vec![http] };
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {
         let _ = stopped.await;
     };
     let ended = tokio::spawn(serve_as(setup, listeners, Arc::clone(&store), shutdown));
-    Known { folder, address, authority, registry, store, others, time, stop, ended }
+    Known { folder, address, pages, authority, registry, store, others, time, stop, ended }
 }
 
 impl Known {
