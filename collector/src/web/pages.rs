@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Runs on the first page.
-const NEWEST: usize = 10;
+const NEWEST: usize = 6;
 /// Runs on the page of them.
 const LISTED: usize = 200;
 

@@ -342,7 +342,7 @@ fn pictures_for_the_readme() {
     let mut browser = Browser::start();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("screenshots");
     std::fs::create_dir_all(&folder).unwrap();
-    browser.width(1_000, 1_100);
+    browser.width(1_000, 1_250);
     for (name, path) in [("fleet", PAGES[0].0), ("compare", PAGES[4].0)] {
         browser.go(served.address, path);
         browser.until("document.getElementById('live').textContent === 'live'");

@@ -295,7 +295,7 @@ fn runs_table(arrivals: &[Arrival], title: &str, links: Links) -> Markup {
                 caption { (title) }
                 thead {
                     tr {
-                        @for name in ["came", "host", "profile", "quality", "why"] {
+                        @for name in ["host", "came", "quality", "profile", "why"] {
                             th.l scope="col" { (name) }
                         }
                     }
@@ -303,10 +303,10 @@ fn runs_table(arrivals: &[Arrival], title: &str, links: Links) -> Markup {
                 tbody {
                     @for run in arrivals {
                         tr {
-                            th scope="row" { (table::time(run.received_at)) }
-                            td.l { (links.host(run.host.id.as_str(), &run.host.to_string())) }
-                            td.l { (links.profile(run.profile.id.as_str(), &run.profile.name)) }
+                            th scope="row" { (host(run, links)) }
+                            td.l { (table::time(run.received_at)) }
                             td.l { (quality(run)) }
+                            td.l { (links.profile(run.profile.id.as_str(), &run.profile.name)) }
                             td.l.wrap { (why(run)) }
                         }
                     }
@@ -314,6 +314,11 @@ fn runs_table(arrivals: &[Arrival], title: &str, links: Links) -> Markup {
             }
         }
     }
+}
+
+/// The id alone: names are long, and the host's page has it.
+fn host(run: &Arrival, links: Links) -> Markup {
+    links.host(run.host.id.as_str(), run.host.id.as_str())
 }
 
 fn quality(run: &Arrival) -> &'static str {
