@@ -73,7 +73,7 @@ fn counted(
         counts.partial_suspect += row.get::<_, i64>(4)?;
     }
     let mut statement = connection.prepare_cached(
-        "SELECT outline.*, run.host_id FROM outline JOIN run USING (report_id)
+        "SELECT outline.*, run.host_id FROM outline INDEXED BY outline_shared CROSS JOIN run USING (report_id)
          WHERE outline.time_us >= ?1 AND shared_us < ?1 AND outline.clean = 1",
     )?;
     let mut unshared = Vec::new();
@@ -122,8 +122,9 @@ fn doubtful(
     since_us: i64,
 ) -> Result<Vec<(HostId, Vec<Seen>)>, StoreError> {
     let mut hosts: Vec<(HostId, Vec<Seen>)> = Vec::new();
+    // In this order, so that the runs of no other host are looked at.
     let mut statement = connection.prepare_cached(
-        "SELECT outline.*, run.host_id FROM boots JOIN run USING (host_id) JOIN outline USING (report_id)
+        "SELECT outline.*, run.host_id FROM boots CROSS JOIN run USING (host_id) CROSS JOIN outline USING (report_id)
          WHERE doubtful = 1 AND outline.time_us >= ?1 ORDER BY run.host_id",
     )?;
     let mut rows = statement.query([since_us])?;
