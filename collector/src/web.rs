@@ -33,11 +33,12 @@ use crate::{
     ingest::{Committer, Tally},
     render::html::{self, Frame},
     seldom::{Seldom, lately},
+    source::kept_medians,
     store::{Store, StoreError},
     view::{self, Choices, Filter, Question},
 };
 use fleet::Fleet;
-use metrics::{Form, Measured, Values};
+use metrics::{Form, Measured, Newest, Values};
 use pages::{Missed, Wanted};
 use probe::Probe;
 use shelf::Shelf;
@@ -194,10 +195,11 @@ impl Web {
             Missed::Told(line) => {
                 told(StatusCode::NOT_FOUND, "Nothing matches", &line, Some(&wanted))
             }
-            Missed::Nothing => {
+            Missed::Nothing(otherwise) => {
                 let all = self.fleet.since(None).await?;
                 let this = Arc::clone(&wanted);
-                let line = spawn_blocking(move || this.what_would(all.runs(), now)).await?;
+                let line =
+                    spawn_blocking(move || this.what_would(all.runs(), now, otherwise)).await?;
                 told(StatusCode::NOT_FOUND, "Nothing matches", &line, Some(&wanted))
             }
         })
@@ -262,13 +264,25 @@ impl Web {
         }
     }
 
+    /// What is kept beside runs says it too, and costs less to read, the more runs there are.
     async fn work_out(&self, now: jiff::Timestamp) -> Result<Values, StoreError> {
         let filter = Filter { since: Some(metrics::since(now)), ..Filter::default() };
+        let question = Question::default();
+        let kept = match kept_medians(&*self.store, &filter, &question, now).await {
+            // The runs are there all the same.
+            Err(StoreError::Corrupt { .. }) => None,
+            kept => kept?,
+        };
+        if let Some(view) = kept
+            && let Some(rollup) = self.store.rollup(filter.since).await?
+        {
+            return Ok(Values::of(&view, &Newest::of_rollup(&rollup), now));
+        }
         let runs = self.fleet.since(filter.since).await?;
         let values = spawn_blocking(move || {
             let runs = runs.runs();
-            let view = view::medians(runs, &filter, &Question::default(), now);
-            Values::of(&view, runs, now)
+            let view = view::medians(runs, &filter, &question, now);
+            Values::of(&view, &Newest::of_runs(runs), now)
         });
         Ok(values.await?)
     }

@@ -103,6 +103,8 @@ pub const HTTP_HEADERS: usize = 64;
 pub const PAGES: usize = 128;
 /// How long a browser is kept waiting for a page, those included that others wait for before it.
 pub const PAGE_BUILD: Duration = Duration::from_secs(60);
+/// How long whoever asked for a page may take to receive it.
+pub const PAGE_TAKEN: Duration = Duration::from_secs(2 * 60);
 /// For how long a page may be of what was read before.
 pub const PAGE_AGE: Duration = Duration::from_secs(2);
 /// The same where nothing has come meanwhile: others may have changed what is stored.

@@ -10,11 +10,14 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use fleetmark_proto::limits;
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
     header::{ALLOW, AUTHORIZATION, HOST, RETRY_AFTER, WWW_AUTHENTICATE},
 };
+use http_body::{Frame, SizeHint};
+use http_body_util::Full;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -192,9 +195,42 @@ impl Service<Request<Body>> for Visit {
         let visit = self.clone();
         Box::pin(async move {
             let (parts, _) = request.into_parts();
-            let answer = visit.answer(parts).await;
-            Ok(web::guarded(answer).map(Body::new))
+            let answer = web::guarded(visit.answer(parts).await);
+            let (taken, in_time) = oneshot::channel();
+            tokio::spawn(async move {
+                // It is dropped when the answer is on its way, or nobody wants it any more.
+                if timeout(limits::PAGE_TAKEN, in_time).await.is_err() {
+                    visit.peer.hang_up();
+                }
+            });
+            Ok(answer.map(|page| Body::new(Leaving { page, _taken: taken })))
         })
+    }
+}
+
+/// An answer that must be taken in time.
+struct Leaving {
+    page: Full<Bytes>,
+    _taken: oneshot::Sender<()>,
+}
+
+impl http_body::Body for Leaving {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.page).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.page.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.page.size_hint()
     }
 }
 
@@ -290,7 +326,20 @@ fn refusal(denied: &Denied) -> web::Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        sync::Semaphore,
+        time::Instant,
+    };
+
+    use super::{
+        super::{
+            arrival::{Arrival, Shown},
+            guard::Said,
+        },
+        *,
+    };
+    use crate::{identity::Address, testing::ToldStore};
 
     fn read(header: &str) -> Option<String> {
         let mut headers = HeaderMap::new();
@@ -325,5 +374,64 @@ mod tests {
         let later = refusal(&Denied::CannotTell);
         assert_eq!(later.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(later.headers()[RETRY_AFTER], "10");
+    }
+
+    /// What is served over this connection, of a store that holds nothing.
+    fn serve(wire: tokio::io::DuplexStream) -> oneshot::Sender<()> {
+        let bounds = Bounds::default();
+        let setup = Setup::local(bounds);
+        let store: Arc<dyn Store> = Arc::new(ToldStore::new(|_| None));
+        let tally = Arc::new(Tally::default());
+        let gate = Gate::new(bounds, Arc::clone(&tally));
+        let committer = Committer::start(Arc::clone(&store), bounds.grouping);
+        let web = super::web(&setup, store, &tally, &gate, &committer);
+        let policy = Policy {
+            trust: setup.trust,
+            clock: setup.clock.clone(),
+            standings: None,
+            trail: None,
+            tally,
+            said: Said::default(),
+        };
+        let (policy, names) = (Arc::new(policy), Arc::new(Names::default()));
+        let visits = Visits { policy, web, names, bounds };
+        let slots = Arc::new(Semaphore::new(1));
+        let slot = Arc::clone(&slots).try_acquire_owned().unwrap();
+        let address = Address::Ip("127.0.0.1".parse().unwrap());
+        let arrival = Arrival { address, shown: Shown::Nothing };
+        let wire = Box::new(wire);
+        let connection = Connection::new(wire, arrival, slot, slots, Instant::now(), bounds);
+        let (door, connections) = tokio::sync::mpsc::channel(1);
+        door.try_send(Ok(connection)).unwrap();
+        let (end, ended) = oneshot::channel();
+        tokio::spawn(async move {
+            visits.serve(ReceiverStream::new(connections), ended).await;
+            drop(door);
+        });
+        end
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_of_a_page_is_cut_off() {
+        let (mut here, there) = tokio::io::duplex(256);
+        let _end = serve(there);
+        here.write_all(b"GET /live.js HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        tokio::time::sleep(limits::PAGE_TAKEN + bounds_of_a_crowd() * 2).await;
+        let mut said = Vec::new();
+        let _ = here.read_to_end(&mut said).await;
+        assert!(said.starts_with(b"HTTP/1.1 200 OK") && said.len() < 1_024, "{}", said.len());
+
+        let (mut here, there) = tokio::io::duplex(256);
+        let _end = serve(there);
+        here.write_all(b"GET /live.js HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut said = Vec::new();
+        here.read_to_end(&mut said).await.unwrap();
+        assert!(said.len() > 2_000, "who takes it gets all of it");
+    }
+
+    fn bounds_of_a_crowd() -> std::time::Duration {
+        Bounds::default().idle_in_a_crowd
     }
 }

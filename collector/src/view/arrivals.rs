@@ -42,8 +42,8 @@ impl From<&StoredRun> for Arrival {
 
 /// As many of these runs as came last, the newest first.
 #[must_use]
-pub fn arrivals(runs: &[StoredRun], most: usize) -> Vec<Arrival> {
-    let mut all: Vec<&StoredRun> = runs.iter().collect();
+pub fn arrivals<'a>(runs: impl IntoIterator<Item = &'a StoredRun>, most: usize) -> Vec<Arrival> {
+    let mut all: Vec<&StoredRun> = runs.into_iter().collect();
     all.sort_by_key(|run| std::cmp::Reverse((run.received_at, run.report.id)));
     all.into_iter().take(most).map(Arrival::from).collect()
 }

@@ -2,7 +2,7 @@
 
 mod values;
 
-pub(super) use values::{Values, since};
+pub(super) use values::{Newest, Values, since};
 
 use std::fmt;
 

@@ -56,8 +56,8 @@ enum What {
 pub(super) enum Missed {
     /// What was asked for is wrong, as this line says.
     Wrong(String),
-    /// Nothing matches. What would is known when all runs are.
-    Nothing,
+    /// Nothing matches. What would is known when all runs are; if they say no more, this line does, where there is one.
+    Nothing(Option<String>),
     /// Nothing matches, as this line says.
     Told(String),
 }
@@ -66,7 +66,7 @@ impl From<NotOne> for Missed {
     fn from(error: NotOne) -> Self {
         match error {
             NotOne::Ambiguous { .. } => Self::Wrong(error.to_string()),
-            NotOne::Unknown { .. } => Self::Nothing,
+            NotOne::Unknown { .. } => Self::Nothing(None),
         }
     }
 }
@@ -129,8 +129,7 @@ impl Wanted {
             What::Runs(it) => {
                 let filter = it.select.filter(now);
                 view::check_profiles(runs, &filter.profile)?;
-                let chosen: Vec<StoredRun> = filter.runs(runs).into_iter().cloned().collect();
-                html::arrivals(&view::arrivals(&chosen, LISTED), now, links)
+                html::arrivals(&view::arrivals(filter.runs(runs), LISTED), now, links)
             }
             What::Report(it) => {
                 let (view, filter, question) = report(it, runs, now)?;
@@ -182,13 +181,19 @@ impl Wanted {
         })
     }
 
-    /// Says what would match, of all runs that there are.
-    pub(super) fn what_would(&self, all: &[StoredRun], now: Timestamp) -> String {
+    /// Says what would match, of all runs that there are, or what is said `otherwise`.
+    pub(super) fn what_would(
+        &self,
+        all: &[StoredRun],
+        now: Timestamp,
+        otherwise: Option<String>,
+    ) -> String {
         match &self.what {
             What::Compare(it) => {
                 let filter = it.select.filter(now);
                 view::only_earlier(all, &filter, &it.sides, now)
-                    .unwrap_or_else(|| view::why_nothing(all, &filter))
+                    .or(otherwise)
+                    .unwrap_or_else(|| view::what_would_match(all, &filter))
             }
             What::Fleet(it) | What::Report(it) | What::Runs(it) => {
                 view::why_nothing(all, &it.select.filter(now))
@@ -228,7 +233,7 @@ fn whole<T>(
 }
 
 fn found(found: bool) -> Result<(), Missed> {
-    if found { Ok(()) } else { Err(Missed::Nothing) }
+    if found { Ok(()) } else { Err(Missed::Nothing(None)) }
 }
 
 fn report(
@@ -247,8 +252,7 @@ fn not_comparable(runs: &[StoredRun], why: NotComparable) -> Missed {
         NotComparable::Twice(_) | NotComparable::Profile(NotOne::Ambiguous { .. }) => {
             Missed::Wrong(why.to_string())
         }
-        _ if runs.is_empty() => Missed::Nothing,
-        why => Missed::Told(why.to_string()),
+        why => Missed::Nothing((!runs.is_empty()).then(|| why.to_string())),
     }
 }
 
@@ -314,8 +318,8 @@ mod tests {
         }
         let missed = |path: &str, query: &str| made(path, query).err().unwrap();
         for path in ["/report", "/advise", "/outliers", "/history"] {
-            assert_eq!(missed(path, "label=rack%3D9"), Missed::Nothing);
-            assert_eq!(missed(path, "profile=none"), Missed::Nothing);
+            assert_eq!(missed(path, "label=rack%3D9"), Missed::Nothing(None));
+            assert_eq!(missed(path, "profile=none"), Missed::Nothing(None));
         }
         let Missed::Told(line) = missed("/host", "host=nobody") else { panic!("not told") };
         assert!(line.starts_with("no host is called \"nobody\""), "{line}");
@@ -323,7 +327,7 @@ mod tests {
         assert!(matches!(twice, Missed::Wrong(_)), "{twice:?}");
         let now = Timestamp::now();
         let wanted = Wanted::parse("/report", "label=rack%3D9").unwrap().unwrap();
-        let would = wanted.what_would(&runs(), now);
+        let would = wanted.what_would(&runs(), now, None);
         assert_eq!(would, "nothing matches; without --label rack=9 2 runs of 2 hosts would");
     }
 }

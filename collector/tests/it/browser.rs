@@ -328,7 +328,7 @@ fn a_run_that_arrives_is_seen_and_nobody_loses_their_place() {
 
     served.serving.stop(Signal::TERM);
     browser.until("document.getElementById('live').textContent.includes('cannot reach')");
-    assert!(browser.text("#page").contains("newcomer"), "what was there stays");
+    assert!(browser.text("#page").contains("amd-epyc-7b13-2c1t-vm-8g"), "what was there stays");
 }
 
 /// Makes the pictures that the README shows, where it is asked to: `FLEETMARK_SCREENSHOTS=1`.

@@ -261,6 +261,58 @@ fn pages_come_over_the_collectors_own_certificate() {
 }
 
 #[test]
+fn an_address_is_a_command_and_is_answered_as_that_would_be() {
+    let simulated = Simulated::new();
+    let served = Served::start(&simulated.store);
+    for (path, words) in [
+        ("/report?profile=epyc", &["report", "--profile", "epyc"][..]),
+        ("/report?label=rack%3D9", &["report", "--label", "rack=9"]),
+        ("/report?since=yesterday", &["report", "--since", "yesterday"]),
+        ("/advise?host=nobody", &["advise", "--host", "nobody"]),
+        ("/outliers?label=rack%3D9", &["outliers", "--label", "rack=9"]),
+        ("/history?scenario=sleeping", &["history", "--scenario", "sleeping"]),
+        ("/host?host=web-99", &["host", "web-99"]),
+        ("/compare?side=web&side=db", &["compare", "web", "db"]),
+        ("/compare?side=kernel%3D6.1&side=kernel%3D6.1", &["compare", "kernel=6.1", "kernel=6.1"]),
+        ("/compare?side=kernel%3D9&side=kernel%3D8", &["compare", "kernel=9", "kernel=8"]),
+        (
+            "/compare?side=label.role%3Dweb&side=label.role%3Ddb&since=1m",
+            &["compare", "label.role=web", "label.role=db", "--since", "1m"],
+        ),
+        (
+            "/compare?side=time%3D90d..80d&side=time%3D7d..",
+            &["compare", "time=90d..80d", "time=7d.."],
+        ),
+        ("/compare?side=web&side=db&profile=x", &["compare", "web", "db", "--profile", "x"]),
+    ] {
+        let page = served.fetch(path);
+        let done = simulated.asks(words);
+        let expected = if done.code == 2 { 400 } else { 404 };
+        assert_eq!(page.status, expected, "{path}: {page:?}: {done:?}");
+        let line = done.stderr.trim().trim_start_matches("error: ");
+        let (_, main) = page.body.split_once("<main><p>").unwrap();
+        let told = main.split_once("</p>").unwrap().0.replace("&quot;", "\"");
+        let told = told.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+        assert_eq!(told, line, "{path}");
+    }
+    for path in ["/report?colour=red", "/report?store=sqlite:x", "/host?output=x"] {
+        assert_eq!(served.fetch(path).status, 400, "{path}");
+    }
+    assert_eq!(served.fetch("/no/such/page").status, 404);
+    let script = served.fetch("/live.js");
+    assert!(script.header("content-type").unwrap().starts_with("text/javascript"));
+
+    let page = served.fetch("/report?label=role%3Dweb");
+    assert_eq!(page.status, 200, "{page:?}");
+    assert!(page.body.starts_with("<!DOCTYPE html><html lang=\"en\">"), "{page:?}");
+    let tag = page.header("etag").unwrap();
+    let again = fetch(served.address, "/report?label=role%3Dweb", &[("If-None-Match", tag)]);
+    assert_eq!((again.status, again.body.as_str()), (304, ""), "what is the same costs nothing");
+    let other = fetch(served.address, "/report?label=role%3Ddb", &[("If-None-Match", tag)]);
+    assert_eq!(other.status, 200);
+}
+
+#[test]
 fn a_store_that_cannot_be_read_is_told_of() {
     let simulated = Simulated::new();
     let file = simulated.store.strip_prefix("sqlite:").unwrap();

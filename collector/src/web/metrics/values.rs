@@ -7,7 +7,7 @@ use std::{
 };
 
 use fleetmark_proto::{
-    id::{HostId, ProfileId},
+    id::HostId,
     limits,
     plan::{CellKey, Workload},
     unit::count,
@@ -23,7 +23,10 @@ use prometheus_client::{
 };
 
 use crate::{
-    store::StoredRun,
+    store::{
+        StoredRun,
+        rollup::{Rollup, RunAt},
+    },
     view::{ProfileView, View},
 };
 
@@ -42,7 +45,7 @@ pub(in crate::web) struct Values {
     profiles_left_out: u64,
     runs: u64,
     suspect_runs: u64,
-    /// When the newest run was taken.
+    /// When the newest run ended.
     newest_at: Option<Timestamp>,
 }
 
@@ -87,37 +90,73 @@ struct ProfileQuality {
 /// What of a cell parts its medians.
 type Measured = (Workload, u64, String);
 
-/// With what each cell of each profile was measured by the newest run that counts.
-fn newest(runs: &[StoredRun]) -> BTreeMap<(&ProfileId, CellKey), Measured> {
-    let mut newest = BTreeMap::new();
-    // The oldest come first, so the newest stay.
-    for run in runs.iter().filter(|run| run.report.counts(false)) {
-        let report = &run.report;
-        for cell in report.cells.iter().filter(|cell| cell.median().is_some()) {
-            let measured = (cell.workload, cell.units, report.build.key());
-            newest.insert((&report.profile.id, cell.key), measured);
+/// What of runs a view does not say.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(in crate::web) struct Newest {
+    hosts: u64,
+    /// When the newest run ended, in microseconds since 1970.
+    at_us: Option<i64>,
+    /// With what each cell of each profile was measured by the newest run that counts.
+    measured: BTreeMap<(String, CellKey), Measured>,
+}
+
+impl Newest {
+    /// Of these runs, oldest first.
+    pub(in crate::web) fn of_runs(runs: &[StoredRun]) -> Self {
+        let hosts: BTreeSet<&HostId> = runs.iter().map(|run| &run.report.host.id).collect();
+        let mut measured = BTreeMap::new();
+        for run in runs.iter().filter(|run| run.report.counts(false)) {
+            let report = &run.report;
+            for cell in report.cells.iter().filter(|cell| cell.median().is_some()) {
+                let profile = report.profile.id.as_str().to_owned();
+                let measure = (cell.workload, cell.units, report.build.key());
+                measured.insert((profile, cell.key), measure);
+            }
         }
+        let at_us = runs.iter().map(|run| run.time().as_microsecond()).max();
+        Self { hosts: count(hosts.len()), at_us, measured }
     }
-    newest
+
+    /// Of what is kept of runs.
+    pub(in crate::web) fn of_rollup(rollup: &Rollup) -> Self {
+        let within = |run: &RunAt| run.time_us >= rollup.since_us;
+        let mut hosts = BTreeSet::new();
+        let mut at_us = None;
+        let mut newest: BTreeMap<(String, CellKey), (RunAt, Measured)> = BTreeMap::new();
+        for host in rollup.hosts.iter().filter(|host| within(&host.kept.last)) {
+            hosts.insert(&host.host);
+            at_us = at_us.max(Some(host.kept.last.time_us));
+            let Some((form, _)) = rollup.forms.get(&host.form) else { continue };
+            let cells = form.cells.iter().zip(&host.kept.values);
+            for (cell, value) in cells.filter(|(cell, _)| cell.series.is_none()) {
+                let Some((at, _)) = value.filter(|(at, _)| within(at)) else { continue };
+                let key = CellKey { scenario: cell.scenario, spawner: cell.spawner };
+                let key = (form.profile.clone(), key);
+                if newest.get(&key).is_none_or(|(before, _)| *before < at) {
+                    let measured = (cell.workload, cell.units, form.build.clone());
+                    newest.insert(key, (at, measured));
+                }
+            }
+        }
+        let measured = newest.into_iter().map(|(key, (_, measured))| (key, measured)).collect();
+        Self { hosts: count(hosts.len()), at_us, measured }
+    }
 }
 
 impl Values {
-    /// Of these runs, oldest first, which the view is of.
-    pub(in crate::web) fn of(view: &View, runs: &[StoredRun], now: Timestamp) -> Self {
-        let newest = newest(runs);
+    /// What a view says, and what it does not.
+    pub(in crate::web) fn of(view: &View, newest: &Newest, now: Timestamp) -> Self {
         let mut known: Vec<&ProfileView> = view.profiles.iter().collect();
         known.sort_by_key(|profile| Reverse(profile.hosts));
         let shown = known.len().min(limits::METRICS_PROFILES);
-        let hosts: BTreeSet<&HostId> = runs.iter().map(|run| &run.report.host.id).collect();
-        let suspect = runs.iter().filter(|run| !run.report.quality.is_clean());
         Self {
             read_at: now,
-            hosts: count(hosts.len()),
-            profiles: known.iter().take(shown).filter_map(|it| Profile::of(it, &newest)).collect(),
+            hosts: newest.hosts,
+            profiles: known.iter().take(shown).filter_map(|it| Profile::of(it, newest)).collect(),
             profiles_left_out: count(known.len().saturating_sub(shown)),
-            runs: count(runs.len()),
-            suspect_runs: count(suspect.count()),
-            newest_at: runs.iter().map(|run| run.received_at).max(),
+            runs: view.profiles.iter().map(|profile| profile.runs).sum(),
+            suspect_runs: view.profiles.iter().map(|profile| profile.suspect_runs).sum(),
+            newest_at: newest.at_us.and_then(|us| Timestamp::from_microsecond(us).ok()),
         }
     }
 
@@ -132,7 +171,7 @@ impl Values {
         let help = "When what is said of the fleet was read";
         all.register_with_unit("fleet_read_timestamp", help, Unit::Seconds, read);
         if let Some(newest) = self.newest_at {
-            let help = "When the newest run of the last 30 days was taken";
+            let help = "When the newest run of the last 30 days ended";
             let newest = number_of_seconds(newest);
             all.register_with_unit("newest_run_timestamp", help, Unit::Seconds, newest);
         }
@@ -176,10 +215,7 @@ impl Values {
 }
 
 impl Profile {
-    fn of(
-        profile: &ProfileView,
-        newest: &BTreeMap<(&ProfileId, CellKey), Measured>,
-    ) -> Option<Self> {
+    fn of(profile: &ProfileView, newest: &Newest) -> Option<Self> {
         // Every group is a profile, as nothing else was asked for.
         let id = profile.id.as_ref()?;
         let labels = ProfileLabels { profile: profile.name.clone(), profile_id: id.to_string() };
@@ -195,7 +231,8 @@ impl Profile {
                 workload: cell.workload.to_string(),
                 build: cell.build.clone(),
             };
-            (newest.get(&(id, key)) == Some(&measured)).then_some((labels, seconds))
+            let newest = newest.measured.get(&(labels.profile_id.clone(), key));
+            (newest == Some(&measured)).then_some((labels, seconds))
         };
         let medians = profile.cells.iter().filter_map(median).collect();
         let ProfileView { hosts, runs, suspect_runs, .. } = *profile;
@@ -213,4 +250,38 @@ fn number_of_seconds(time: Timestamp) -> ConstGauge<f64> {
 
 fn wide(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fleetmark_proto::convert::Encoded;
+
+    use super::*;
+    use crate::{
+        simulate::Scene,
+        store::{self, Clocks, Mode, NewRun, StoreUrl},
+    };
+
+    #[tokio::test]
+    async fn what_is_kept_says_what_runs_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = StoreUrl::Sqlite(folder.path().join("store.db"));
+        let store = store::open(&url, Mode::Write).await.unwrap();
+        let now = Timestamp::now();
+        let run = |report: fleetmark_proto::report::Report| {
+            let clocks = Clocks::new(report.ended_at, Some(report.ended_at));
+            Arc::new(NewRun::new(Encoded::new(&report), &report, clocks))
+        };
+        let reports = Scene { hosts: 3, weeks: 6, seed: 1 }.reports(now);
+        store.put(reports.map(|report| run(report.unwrap())).collect()).await.unwrap();
+        for since in [Some(since(now)), Some(now - Duration::from_secs(8 * 86_400)), None] {
+            let runs = crate::reading::whole(store.runs(since).await.unwrap());
+            let of_runs = Newest::of_runs(&runs);
+            let rollup = store.rollup(since).await.unwrap().unwrap();
+            assert_eq!(Newest::of_rollup(&rollup), of_runs, "{since:?}");
+            assert_eq!(of_runs.measured.len(), 3 * 11, "the container has suspect runs alone");
+        }
+    }
 }
