@@ -189,6 +189,12 @@ impl HostForm {
         Ok(Self { host, form, last, bytes: bytes.to_vec() })
     }
 
+    /// Its newest run of this form, of any quality.
+    #[must_use]
+    pub fn last(&self) -> RunAt {
+        self.last
+    }
+
     /// What they say.
     #[must_use]
     pub fn kept(&self) -> Kept {
