@@ -263,8 +263,10 @@ impl<'a> Group<'a> {
         let mut theirs = theirs.iter().peekable();
         ours.iter()
             .filter_map(|(host, value)| {
-                while theirs.next_if(|(other, _)| *other < host).is_some() {}
-                let (_, other) = theirs.next_if(|(other, _)| *other == host)?;
+                // Nearly always both are of the same run, and so the same id in memory.
+                let is_same = |other: &HostId| std::ptr::eq(other, *host) || other == *host;
+                while theirs.next_if(|(other, _)| !is_same(other) && *other < host).is_some() {}
+                let (_, other) = theirs.next_if(|(other, _)| is_same(other))?;
                 // Ratios within rounds mean nothing across runs.
                 (value.run == other.run).then_some((value, other))
             })

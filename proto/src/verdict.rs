@@ -90,6 +90,17 @@ impl Outcome {
             Self::Unresolved => "unresolved",
         }
     }
+
+    /// Whether one ratio says the same by itself.
+    #[must_use]
+    pub fn is_said_by(self, ratio: f64) -> bool {
+        match self {
+            Self::Faster => ratio < 1.0 / MARGIN,
+            Self::Slower => ratio > MARGIN,
+            Self::Tie => (1.0 - TIE..=1.0 + TIE).contains(&ratio),
+            Self::Unresolved => false,
+        }
+    }
 }
 
 /// What a set of ratios says.

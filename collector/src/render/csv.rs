@@ -1,8 +1,6 @@
 //! CSV for spreadsheets and programs: one line of column names, then plain numbers in nanoseconds.
 
-use fleetmark_proto::{
-    id::ProfileId, series::SeriesKey, shell::grid::csv, unit::Nanos, verdict::Verdict,
-};
+use fleetmark_proto::{id::ProfileId, series::SeriesKey, shell::grid::csv, unit::Nanos};
 use serde::Serialize;
 
 use crate::view::{CellView, ProfileView, VerdictView, View};
@@ -16,7 +14,7 @@ pub(super) fn medians(view: &View) -> String {
                     && (found.workload, found.units) == (cell.workload, cell.units)
                     && found.build == cell.build
             };
-            let verdict = profile.verdicts.iter().find(of_cell).map(|found| &found.verdict);
+            let verdict = profile.verdicts.iter().find(of_cell);
             line(profile, cell, None, verdict)
         });
         let series =
@@ -48,14 +46,17 @@ struct Line<'a> {
     against: Option<&'a str>,
     ratio: Option<f64>,
     verdict: Option<&'a str>,
+    verdict_hosts: Option<u64>,
+    verdict_agree: Option<u64>,
 }
 
 fn line<'a>(
     profile: &'a ProfileView,
     cell: &'a CellView,
     key: Option<SeriesKey>,
-    verdict: Option<&'a Verdict>,
+    found: Option<&'a VerdictView>,
 ) -> Line<'a> {
+    let verdict = found.map(|found| &found.verdict);
     Line {
         profile_id: profile.id.as_ref().map(ProfileId::as_str),
         profile_name: &profile.name,
@@ -78,5 +79,7 @@ fn line<'a>(
         against: verdict.map(|verdict| verdict.against.name()),
         ratio: verdict.map(|verdict| verdict.ratio),
         verdict: verdict.map(|verdict| verdict.verdict.name()),
+        verdict_hosts: found.map(|found| found.hosts),
+        verdict_agree: found.map(|found| found.agree),
     }
 }

@@ -8,13 +8,13 @@ use fleetmark_proto::{
         passes::{self, Entry, Section},
     },
     unit::{Nanos, Times, grouped, rounded},
-    verdict::Basis,
+    verdict::{Basis, Outcome},
 };
 use jiff::Timestamp;
 
 use crate::view::{
     CellView, Facet, FacetValue, HostRow, ProfileDiff, ProfileRow, ProfileView, Pruning,
-    SeriesView, View,
+    SeriesView, VerdictView, View,
 };
 
 /// What stands above all that is said of a group.
@@ -48,14 +48,16 @@ pub(super) fn medians(view: &View, look: Look) -> String {
 fn one_profile(profile: &ProfileView, against: &'static str, look: Look) -> String {
     let mut text = heading(profile, look);
     text.push_str(&look.facts(&facts(profile)));
-    for cells in profile.cells.chunk_by(same_group) {
-        let Some(first) = cells.first() else { continue };
-        let mut grid = grid(first, cells, profile, against);
+    let groups = profile.cells.chunk_by(same_group);
+    for ((mut grid, settled), cells) in cells(profile, against).into_iter().zip(groups) {
         if matches!(look, Look::Text(_)) {
             add_bars(&mut grid, cells);
         }
         text.push('\n');
         text.push_str(&look.grid(&grid));
+        if let Some(Settled { verdicts, who }) = settled {
+            text.push_str(&look.sentences(&[format!("{verdicts}; {who}")]));
+        }
     }
     for section in passes_of(profile) {
         text.push('\n');
@@ -64,10 +66,45 @@ fn one_profile(profile: &ProfileView, against: &'static str, look: Look) -> Stri
     text
 }
 
-/// The cells that may be compared with each other, a table each.
-pub(super) fn cells(profile: &ProfileView, against: &'static str) -> Vec<Grid> {
-    let groups = profile.cells.chunk_by(same_group);
-    groups.filter_map(|cells| Some(grid(cells.first()?, cells, profile, against))).collect()
+/// The cells that may be compared with each other, a table each, with what is settled by it.
+pub(super) fn cells(profile: &ProfileView, against: &'static str) -> Vec<(Grid, Option<Settled>)> {
+    let table = |cells: &[CellView]| {
+        let first = cells.first()?;
+        Some((grid(first, cells, profile, against), settled(first, profile)))
+    };
+    profile.cells.chunk_by(same_group).filter_map(table).collect()
+}
+
+/// What is settled of a scenario over several hosts.
+pub(super) struct Settled {
+    /// What is said of each spawner.
+    verdicts: String,
+    /// How many hosts say so by themselves.
+    pub(super) who: String,
+}
+
+fn settled(first: &CellView, profile: &ProfileView) -> Option<Settled> {
+    let here = |found: &&VerdictView| {
+        found.verdict.scenario == first.scenario
+            && (found.workload, found.units, &found.build)
+                == (first.workload, first.units, &first.build)
+    };
+    // One host says it in its table.
+    let is_settled =
+        |found: &&VerdictView| found.hosts > 1 && found.verdict.verdict != Outcome::Unresolved;
+    let found: Vec<&VerdictView> =
+        profile.verdicts.iter().filter(here).filter(is_settled).collect();
+    let least = found.iter().min_by_key(|it| (it.agree, it.hosts))?;
+    let (agree, hosts) = (grouped(least.agree), grouped(least.hosts));
+    let words: Vec<String> =
+        found.iter().map(|it| format!("{} {}", it.verdict.spawner, it.verdict)).collect();
+    Some(Settled {
+        verdicts: words.join(", "),
+        who: match found.iter().all(|it| it.agree == it.hosts) {
+            true => format!("{hosts} hosts agree"),
+            false => format!("at least {agree} of {hosts} hosts agree"),
+        },
+    })
 }
 
 /// What the passes measured, build by build.

@@ -6,6 +6,7 @@ use fleetmark_proto::{
     id::ReportId,
     plan::{Scenario, Spawner},
     samples::{self, Ranks},
+    unit::count,
     verdict::{self, Basis, Judgement, Outcome, RatioInterval, Verdict},
 };
 
@@ -21,6 +22,10 @@ pub struct Compared<'a> {
     pub group: &'a GroupKey,
     /// What can be said.
     pub verdict: Verdict,
+    /// Hosts that have both spawners.
+    pub hosts: u64,
+    /// Those of them whose own ratio says the same.
+    pub agree: u64,
 }
 
 /// Compares every spawner of these groups with `against`, in the eleven cells alone. All comparisons made here share the chance of an error.
@@ -31,7 +36,9 @@ pub fn compare<'a>(groups: &'a [(GroupKey, Group<'_>)], against: Spawner) -> Vec
         .iter()
         .filter_map(|(key, spawner, hosts)| {
             let verdict = verdict(key.scenario, (*spawner, against), hosts, pairs.len())?;
-            Some(Compared { group: key, verdict })
+            let own = ratios(hosts);
+            let agree = own.iter().filter(|ratio| verdict.verdict.is_said_by(**ratio)).count();
+            Some(Compared { group: key, verdict, hosts: count(own.len()), agree: count(agree) })
         })
         .collect()
 }
@@ -169,6 +176,11 @@ mod tests {
 
     /// What is said of `tokio` against `thread` over hosts whose eleven rounds have these ratios.
     fn over(hosts: &[f64]) -> Verdict {
+        with_votes(hosts).0
+    }
+
+    /// The same, with how many hosts there are and how many say so by themselves.
+    fn with_votes(hosts: &[f64]) -> (Verdict, [u64; 2]) {
         let reports: Vec<Report> = hosts
             .iter()
             .enumerate()
@@ -182,7 +194,7 @@ mod tests {
         }
         let groups = [(testing::group_key(&reports[0]), group)];
         let [compared] = &compare(&groups, Spawner::Thread)[..] else { panic!("one comparison") };
-        compared.verdict.clone()
+        (compared.verdict.clone(), [compared.hosts, compared.agree])
     }
 
     #[test]
@@ -200,6 +212,16 @@ mod tests {
         let split = over(&[0.5, 1.5, 1.0]);
         assert_eq!((split.verdict, split.basis), (Outcome::Unresolved, Basis::Hosts));
         assert_eq!(split.needed, Some(6), "a single comparison at 95% takes six hosts");
+    }
+
+    #[test]
+    fn hosts_that_say_the_same_are_counted() {
+        let mut ratios = vec![0.5; 12];
+        assert_eq!(with_votes(&ratios).1, [12, 12]);
+        ratios[0] = 1.5;
+        let (verdict, votes) = with_votes(&ratios);
+        assert_eq!((verdict.verdict, votes), (Outcome::Faster, [12, 11]));
+        assert_eq!(with_votes(&[0.5, 1.5, 1.0]).1, [3, 0], "nothing is said");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use fleetmark_proto::{
     id::{Digest, HostId},
+    invalid::Invalid,
     plan::{Scenario, Spawner, Workload},
     report::{Cell, Report},
     series::SeriesKey,
@@ -172,8 +173,34 @@ pub struct HostForm {
     pub host: HostId,
     /// Of which form.
     pub form: FormId,
+    last: RunAt,
+    /// In bytes, as all hosts together have many values.
+    bytes: Vec<u8>,
+}
+
+impl HostForm {
+    /// What a store has of a host: its newest run, and what [`Kept::encode`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// If it did not write this.
+    pub fn new(host: HostId, form: FormId, last: RunAt, bytes: &[u8]) -> Result<Self, Invalid> {
+        Kept::decode(last, bytes)?;
+        Ok(Self { host, form, last, bytes: bytes.to_vec() })
+    }
+
+    /// Its newest run of this form, of any quality.
+    #[must_use]
+    pub fn last(&self) -> RunAt {
+        self.last
+    }
+
     /// What they say.
-    pub kept: Kept,
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        // It was read before, so it can be.
+        Kept::decode(self.last, &self.bytes).unwrap_or_else(|_| Kept::new(self.last))
+    }
 }
 
 /// A run of a host that may be two.

@@ -115,7 +115,7 @@ impl<'a> Draft<'a> {
             let Some((form, _)) = rollup.forms.get(&host.form) else { continue };
             let Some(gathering) = wanted.get_mut(form.profile.as_str()) else { continue };
             let Some(slots) = gathering.slots_of.get(&host.form) else { continue };
-            let kept = &host.kept;
+            let kept = host.kept();
             gathering.newest = gathering.newest.max(Some(kept.last));
             let is_new = gathering.last_host != Some(&host.host);
             gathering.last_host = Some(&host.host);

@@ -146,6 +146,10 @@ pub struct VerdictView {
     pub units: u64,
     /// The build of both sides.
     pub build: String,
+    /// Hosts that have both.
+    pub hosts: u64,
+    /// Those of them whose own ratio says the same; 0 of what is unresolved.
+    pub agree: u64,
 }
 
 impl View {
@@ -235,6 +239,8 @@ impl Found<'_> {
                 workload: compared.group.workload,
                 units: compared.group.units,
                 build: compared.group.build.clone(),
+                hosts: compared.hosts,
+                agree: compared.agree,
             });
         ProfileView {
             id: profile.map(|profile| profile.id.clone()),

@@ -66,7 +66,7 @@ fn what_differs_is_named_and_mended() {
     let lines: Vec<&str> = done.stdout.lines().collect();
     let named =
         |line: &&str| line.starts_with("host web-01, form ") && line.contains(", cell 1: it has ");
-    assert!(lines.len() > 11 && lines.iter().any(|line| named(line)), "{done:?}");
+    assert!(lines.len() > 11 && lines.iter().any(named), "{done:?}");
     assert!(lines.last().unwrap().starts_with(whole), "{done:?}");
     let said = simulated.asks(&["store", "check", "-f", "json"]).stdout;
     let json: Value = serde_json::from_str(&said).unwrap();

@@ -30,7 +30,7 @@ use crate::{
 const LISTED: usize = 400;
 /// Rows that one group has at most, and at least.
 const MOST: usize = 40;
-const LEAST: usize = 8;
+const LEAST: usize = 6;
 
 /// All that is said of one group, which has this number on its page.
 pub(super) fn section(
@@ -53,7 +53,10 @@ pub(super) fn section(
             (elsewhere(view, profile, links))
             (page::facts(&table::facts(profile)))
             @for it in advised.clone() { (advice_of(it)) }
-            @for grid in table::cells(profile, view.against.against()) { (page::table(&grid)) }
+            @for (grid, settled) in table::cells(profile, view.against.against()) {
+                (page::table(&grid))
+                @if let Some(settled) = settled { p { (settled.who) "." } }
+            }
             @if let Some(spread) = spread {
                 @for (cells, number) in alike(spread).iter().zip(1_u32..) {
                     (hosts(cells, profile, &format!("{id}-hosts{number}"), (listed, links)))

@@ -123,11 +123,12 @@ impl Newest {
         let mut hosts = BTreeSet::new();
         let mut at_us = None;
         let mut newest: BTreeMap<(String, CellKey), (RunAt, Measured)> = BTreeMap::new();
-        for host in rollup.hosts.iter().filter(|host| within(&host.kept.last)) {
+        for host in rollup.hosts.iter().filter(|host| within(&host.last())) {
             hosts.insert(&host.host);
-            at_us = at_us.max(Some(host.kept.last.time_us));
+            at_us = at_us.max(Some(host.last().time_us));
             let Some((form, _)) = rollup.forms.get(&host.form) else { continue };
-            let cells = form.cells.iter().zip(&host.kept.values);
+            let kept = host.kept();
+            let cells = form.cells.iter().zip(kept.values);
             for (cell, value) in cells.filter(|(cell, _)| cell.series.is_none()) {
                 let Some((at, _)) = value.filter(|(at, _)| within(at)) else { continue };
                 let key = CellKey { scenario: cell.scenario, spawner: cell.spawner };

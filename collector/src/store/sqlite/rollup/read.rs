@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row, params};
 use super::{DAY_US, Outline, StoreError, corrupt, is_complete, report_id};
 use crate::{
     stats::Stay,
-    store::rollup::{Counts, Form, FormId, HostForm, Kept, Rollup, RunAt, Seen, Unshared},
+    store::rollup::{Counts, Form, FormId, HostForm, Rollup, RunAt, Seen, Unshared},
 };
 
 /// Reads all of it as of one moment; `None` if rollups are not there for all runs.
@@ -73,7 +73,7 @@ fn counted(
         counts.partial_suspect += row.get::<_, i64>(4)?;
     }
     let mut statement = connection.prepare_cached(
-        "SELECT outline.*, run.host_id FROM outline JOIN run USING (report_id)
+        "SELECT outline.*, run.host_id FROM outline INDEXED BY outline_shared CROSS JOIN run USING (report_id)
          WHERE outline.time_us >= ?1 AND shared_us < ?1 AND outline.clean = 1",
     )?;
     let mut unshared = Vec::new();
@@ -109,9 +109,10 @@ fn hosts(connection: &Connection, since_us: i64) -> Result<Vec<HostForm>, StoreE
         let host = host_id(row)?;
         let last = RunAt { time_us: row.get("last_us")?, id: report_id(row, "last_id")? };
         let bytes = row.get_ref("kept")?.as_blob().map_err(rusqlite::Error::from)?;
-        let kept = Kept::decode(last, bytes)
-            .map_err(|invalid| corrupt("newest", "kept", &host, invalid))?;
-        hosts.push(HostForm { host, form: FormId(row.get("form_id")?), kept });
+        let form = FormId(row.get("form_id")?);
+        let host = HostForm::new(host, form, last, bytes);
+        let place = || row.get::<_, String>("host_id").unwrap_or_default();
+        hosts.push(host.map_err(|invalid| corrupt("newest", "kept", place(), invalid))?);
     }
     Ok(hosts)
 }
@@ -122,8 +123,9 @@ fn doubtful(
     since_us: i64,
 ) -> Result<Vec<(HostId, Vec<Seen>)>, StoreError> {
     let mut hosts: Vec<(HostId, Vec<Seen>)> = Vec::new();
+    // In this order, so that the runs of no other host are looked at.
     let mut statement = connection.prepare_cached(
-        "SELECT outline.*, run.host_id FROM boots JOIN run USING (host_id) JOIN outline USING (report_id)
+        "SELECT outline.*, run.host_id FROM boots CROSS JOIN run USING (host_id) CROSS JOIN outline USING (report_id)
          WHERE doubtful = 1 AND outline.time_us >= ?1 ORDER BY run.host_id",
     )?;
     let mut rows = statement.query([since_us])?;
