@@ -15,6 +15,7 @@ mod durability;
 mod end_to_end;
 mod export;
 mod faults;
+mod formats;
 mod full_disk;
 mod hardware;
 mod help;

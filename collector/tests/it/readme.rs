@@ -2,8 +2,8 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _},
-    net::TcpListener,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -27,14 +27,16 @@ fn commands() -> Vec<String> {
     blocks.flat_map(str::lines).map(str::to_owned).collect()
 }
 
-/// A line of shell, at the root of the checkout, with state, store and port of its own and a small workload.
-fn shell(line: &str, folder: &Path, port: u16) -> Command {
+/// A line of shell, at the root of the checkout, with state, store and ports of its own and a small workload.
+fn shell(line: &str, folder: &Path, [port, pages]: [u16; 2]) -> Command {
     let line = line.replace("127.0.0.1:7600", &format!("127.0.0.1:{port}"));
+    let line = line.replace("127.0.0.1:7601", &format!("127.0.0.1:{pages}"));
     let token = folder.join("token").display().to_string();
     let line = line.replace("--output token", &format!("--output {token}"));
     let line = line.replace("--token-file token", &format!("--token-file {token}"));
-    let page = folder.join("report.html").display().to_string();
-    let line = line.replace("--output report.html", &format!("--output {page}"));
+    let page = format!("--output {}/", folder.display());
+    let line = line.replace("--output report.html", &format!("{page}report.html"));
+    let line = line.replace("--output history.html", &format!("{page}history.html"));
     let made_up = folder.join("made-up.db").display().to_string();
     let line = line.replace("sqlite:made-up.db", &format!("sqlite:{made_up}"));
     let mut shell = command("sh".as_ref());
@@ -75,13 +77,24 @@ fn started(shell: &mut Command, says: &str) -> Background {
     started
 }
 
+/// The first page that is served there.
+fn first_page(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let request = format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    page
+}
+
 #[test]
 fn every_command_in_the_readme_works() {
     if !has("taskset") {
         return skip("taskset", true);
     }
     let folder = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let ports = free.map(|listener| listener.local_addr().unwrap().port());
     let commands = commands();
     assert!(commands.contains(&TESTS.to_owned()));
     let ci = fs::read_to_string(root().join(".ci/run")).unwrap();
@@ -89,11 +102,15 @@ fn every_command_in_the_readme_works() {
 
     let mut serving = None;
     for line in commands.iter().filter(|line| *line != TESTS) {
-        let mut shell = shell(line, folder.path(), port);
-        if line.ends_with("-- serve") {
+        let mut shell = shell(line, folder.path(), ports);
+        if line.contains("-- serve") {
             // The one before, if there is one, has the port.
             drop(serving.take());
             serving = Some(started(&mut shell, "listening on"));
+            if line.contains("--http") {
+                let page = first_page(ports[1]);
+                assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("49 hosts"), "{page}");
+            }
             continue;
         }
         if line.contains("-- daemon") {
@@ -106,10 +123,8 @@ fn every_command_in_the_readme_works() {
         assert_eq!(done.code, 0, "{line}: {done:?}");
         if line.ends_with("-- local") {
             let cells = ["thread ", "tokio ", "spawn-blocking ", "rayon "];
-            let rows = done
-                .stdout
-                .lines()
-                .filter(|line| cells.iter().any(|cell| line.starts_with(&format!(" {cell}"))));
+            let rows =
+                done.stdout.lines().filter(|line| cells.iter().any(|cell| line.starts_with(cell)));
             assert_eq!(rows.count(), 11, "{}", done.stdout);
             // The fleet below has a store of its own.
             fs::remove_file(folder.path().join("fleet.db")).unwrap();
