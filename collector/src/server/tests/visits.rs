@@ -113,3 +113,36 @@ async fn a_place_that_is_trusted_reads_without_credentials() {
     assert_eq!(collector.stop().await.cut_off, 0);
     assert!(TcpStream::connect(pages).await.is_err(), "it ends with the collector");
 }
+
+#[tokio::test]
+async fn whoever_asks_hears_that_it_is_about_to_stop() {
+    let store = Arc::new(testing::ToldStore::stalled(|_| None));
+    let [calls, http] = [(); 2].map(|()| bind("127.0.0.1:0".parse().unwrap()).unwrap());
+    let (address, pages) = (calls.local_addr().unwrap(), http.local_addr().unwrap());
+    let listeners = Listeners { network: vec![calls], socket: None, http: vec![http] };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async {
+        let _ = stopped.await;
+    };
+    let setup = Setup::local(Bounds::default());
+    let ended = tokio::spawn(serve_as(setup, listeners, store.clone(), shutdown));
+    let channel = connect(address).await;
+    let report = envelope(&testing::pair("a", 0.5));
+    let submitted = tokio::spawn(async move { submit(&channel, vec![report]).await });
+    store.begun(1).await;
+    stop.send(()).unwrap();
+    let health = async || {
+        let mut wire = TcpStream::connect(pages).await.unwrap();
+        let asked = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        wire.write_all(asked).await.unwrap();
+        let mut said = String::new();
+        wire.read_to_string(&mut said).await.unwrap();
+        said
+    };
+    // Until it has heard of it, it says that this store does not answer.
+    while !health().await.ends_with("not serving: starting, or about to stop\n") {}
+    assert!(health().await.starts_with("HTTP/1.1 503 "));
+    store.go(2);
+    assert_eq!(submitted.await.unwrap().unwrap().len(), 1, "what was accepted is finished");
+    assert_eq!(ended.await.unwrap().unwrap().cut_off, 0);
+}
