@@ -173,6 +173,9 @@ impl<'c> Keeper<'c> {
                        partial_suspect = partial_suspect + ?6",
                 )?
                 .execute(params![form.0, day, clean, suspect, partial, partial_suspect])?;
+            if [clean, suspect, partial, partial_suspect].into_iter().all(|more| *more >= 0) {
+                continue;
+            }
             self.connection
                 .prepare_cached(
                     "DELETE FROM tally WHERE form_id = ?1 AND day = ?2 AND clean = 0 AND suspect = 0
