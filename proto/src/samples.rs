@@ -106,7 +106,11 @@ impl Ranks {
     /// Lowest and highest value; `None` below two.
     #[must_use]
     pub fn range(n: usize) -> Option<Self> {
-        (n >= 2).then(|| Self { low: 0, high: n - 1, confidence: 1.0 - 2.0 * Heads::none_of(n).probability() })
+        (n >= 2).then(|| Self {
+            low: 0,
+            high: n - 1,
+            confidence: 1.0 - 2.0 * Heads::none_of(n).probability(),
+        })
     }
 
     /// The fewest values whose range has at least this confidence, which is below 1.
