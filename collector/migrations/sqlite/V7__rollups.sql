@@ -18,7 +18,7 @@ CREATE TABLE outline (
     -- As the agent says.
     clean      INTEGER NOT NULL CHECK (clean IN (0, 1)),
     partial    INTEGER NOT NULL CHECK (partial IN (0, 1)),
-    -- The newest of the times of runs that went on meanwhile on the same machine, which make this one suspect; NULL if none did.
+    -- Runs that went on meanwhile on the same machine make this one suspect, in windows that begin until then; NULL if none did.
     shared_us  INTEGER
 ) STRICT, WITHOUT ROWID;
 

@@ -40,6 +40,9 @@ mod migrations {
 /// SQLite would take the last of it for an index that it cannot finish.
 const ROOM_BYTES: u64 = 256 * 1024;
 
+/// How many statements stay prepared: more than there are in use.
+const STATEMENTS: usize = 64;
+
 /// A store in one file.
 #[derive(Debug)]
 pub(super) struct Sqlite {
@@ -84,6 +87,7 @@ impl Sqlite {
         let classify = |source| open_error(&path, source);
         let mut connection = Connection::open_with_flags(&path, flags).map_err(classify)?;
         connection.busy_timeout(BUSY).map_err(classify)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         if company == Company::Nobody {
             connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(classify)?;
         }

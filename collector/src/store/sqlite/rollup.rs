@@ -58,6 +58,12 @@ impl Outline {
         })
     }
 
+    /// Until when a window may begin that has this run and finds it suspect for that one. A window that begins later than this run ended
+    /// does not have it, so that later ones change nothing any more.
+    fn shared_with(&self, other: &Self) -> i64 {
+        other.run.time_us.min(self.run.time_us)
+    }
+
     /// Whether it is clean, those beside it included.
     fn is_clean(&self) -> bool {
         self.clean && self.shared_us.is_none()
@@ -116,12 +122,12 @@ impl<'c> Keeper<'c> {
         let outline =
             Outline { run, form, boot, started_us, ended_us, clean, partial, shared_us: None };
         let beside = self.beside(&outline)?;
-        let shared_us = beside.iter().map(|other| other.run.time_us).max();
+        let shared_us = beside.iter().map(|other| outline.shared_with(other)).max();
         let outline = Outline { shared_us, ..outline };
         self.insert(&outline)?;
         self.count(&outline, 1);
         for other in beside {
-            self.share(&other, other.shared_us.max(Some(run.time_us)))?;
+            self.share(&other, other.shared_us.max(Some(other.shared_with(&outline))))?;
         }
         let mut kept = self.kept(host, form)?.unwrap_or_else(|| Kept::new(run));
         kept.merge(run, extract, outline.is_clean());
@@ -146,7 +152,8 @@ impl<'c> Keeper<'c> {
         if outline.shared_us.is_some() {
             for other in self.beside(&outline)? {
                 let still = self.beside(&other)?;
-                self.share(&other, still.iter().map(|other| other.run.time_us).max())?;
+                let shared_us = still.iter().map(|it| other.shared_with(it)).max();
+                self.share(&other, shared_us)?;
             }
         }
         if self.kept(&host, outline.form)?.is_none_or(|kept| kept.is_of(outline.run.id)) {
@@ -173,6 +180,9 @@ impl<'c> Keeper<'c> {
                        partial_suspect = partial_suspect + ?6",
                 )?
                 .execute(params![form.0, day, clean, suspect, partial, partial_suspect])?;
+            if [clean, suspect, partial, partial_suspect].into_iter().all(|more| *more >= 0) {
+                continue;
+            }
             self.connection
                 .prepare_cached(
                     "DELETE FROM tally WHERE form_id = ?1 AND day = ?2 AND clean = 0 AND suspect = 0

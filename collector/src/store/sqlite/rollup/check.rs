@@ -108,12 +108,12 @@ fn company(found: &mut Found) {
             let later = runs.iter().enumerate().skip(at + 1);
             let meanwhile = later.take_while(|(_, (_, other))| other.started_us < run.ended_us);
             for (place, (_, other)) in meanwhile.filter(|(_, it)| it.1.ended_us > run.started_us) {
-                let (ours, theirs) = (run.run.time_us, other.run.time_us);
-                if let Some(seen) = newest.get_mut(at) {
-                    *seen = (*seen).max(Some(theirs));
-                }
-                if let Some(seen) = newest.get_mut(place) {
-                    *seen = (*seen).max(Some(ours));
+                // Where both are in a window, both are suspect.
+                let both_us = run.run.time_us.min(other.run.time_us);
+                for seen in [at, place] {
+                    if let Some(seen) = newest.get_mut(seen) {
+                        *seen = (*seen).max(Some(both_us));
+                    }
                 }
             }
         }
