@@ -43,11 +43,19 @@ impl Batch {
         Self { request: convert::submit_request(reports, Timestamp::now()) }
     }
 
-    /// The next so many reports of a fleet, as if its runs ended now.
+    /// The next so many reports of a fleet, of runs that ended within the last hours, those of a host one after the other.
     #[must_use]
     pub fn of(fleet: &mut Fleet, reports: usize) -> Self {
+        /// Longer than a run takes.
+        const APART: Duration = Duration::from_secs(20);
+        /// For as many runs a host as anybody asks for.
+        const BACKLOG: Duration = Duration::from_secs(12 * 3_600);
         let now = Timestamp::now();
-        Self::new((0..reports).map(|_| Encoded::new(&fleet.report(now))))
+        let next = |fleet: &mut Fleet| {
+            let ended_at = (now - BACKLOG) + APART * fleet.turns();
+            Encoded::new(&fleet.report(ended_at.min(now)))
+        };
+        Self::new((0..reports).map(|_| next(fleet)))
     }
 
     /// How many reports there are.

@@ -18,6 +18,7 @@ use super::{
 pub struct Fleet {
     hosts: Vec<HostId>,
     next: usize,
+    turns: u32,
     random: Random,
 }
 
@@ -32,13 +33,23 @@ impl Fleet {
             return Err(Invalid::new("hosts", "must be at least one"));
         }
         let hosts = (0..hosts).map(|number| format!("{name}-{number}").parse());
-        Ok(Self { hosts: hosts.collect::<Result<_, _>>()?, next: 0, random: Random::new(seed) })
+        let hosts = hosts.collect::<Result<_, _>>()?;
+        Ok(Self { hosts, next: 0, turns: 0, random: Random::new(seed) })
+    }
+
+    /// How often all of its hosts have reported.
+    #[must_use]
+    pub fn turns(&self) -> u32 {
+        self.turns
     }
 
     /// The report of a run that the next host ended at `ended_at`, with an id of its own.
     pub fn report(&mut self, ended_at: Timestamp) -> Report {
-        let place = self.next % self.hosts.len().max(1);
-        self.next = place + 1;
+        let place = self.next;
+        self.next += 1;
+        if self.next == self.hosts.len() {
+            (self.next, self.turns) = (0, self.turns.saturating_add(1));
+        }
         let measured = Measured { kind: &KINDS[place % KINDS.len()], pace: &|_| 1.0 };
         let id = self.hosts[place].clone();
         let host = Host {
