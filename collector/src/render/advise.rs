@@ -143,7 +143,12 @@ pub(super) fn facts(profile: &ProfileAdvice) -> Vec<(&'static str, String)> {
     let mut facts = vec![("hosts", grouped(profile.hosts)), ("runs", runs)];
     if !profile.uncounted_hosts.is_empty() {
         let hosts = listed(&profile.uncounted_hosts);
-        facts.push(("left out", format!("{hosts}: suspect or partial runs only")));
+        facts.push((
+            "left out",
+            format!(
+                "{hosts}: suspect or partial runs only; `fleetmark-collector host` says why, --include-suspect lets suspect ones in"
+            ),
+        ));
     }
     if !profile.collisions.is_empty() {
         let hosts = listed(&profile.collisions);

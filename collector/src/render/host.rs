@@ -12,7 +12,7 @@ use fleetmark_proto::{
 use serde::Serialize;
 
 use super::{RenderError, json, outliers, table::time};
-use crate::view::{CellRow, HostView, PointState, RunRow};
+use crate::view::{CellRow, HostView, PointState, RunRow, SlowCellView};
 
 /// How many reasons and builds are told.
 const TOLD: usize = 5;
@@ -145,6 +145,15 @@ fn system(system: &System) -> Vec<(&'static str, String)> {
     facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
+/// Whether the host is slow in this cell.
+fn is_slow(view: &HostView, cell: &CellRow) -> bool {
+    let same = |slow: &SlowCellView| {
+        (slow.scenario, slow.spawner, slow.workload, slow.units, &slow.build)
+            == (cell.scenario, cell.spawner, cell.workload, cell.units, &cell.build)
+    };
+    view.slow.as_ref().is_some_and(|slow| slow.cells.iter().any(same))
+}
+
 pub(super) fn cells(view: &HostView) -> Grid {
     let values = view.cells.iter().flat_map(|cell| [Some(cell.value_ns), cell.median_ns]);
     let times = Times::of(values.flatten());
@@ -157,6 +166,7 @@ pub(super) fn cells(view: &HostView) -> Grid {
             cell.ratio.map_or_else(String::new, |ratio| format!("{:+.1}%", 100.0 * (ratio - 1.0))),
             grouped(cell.hosts),
             match cell.state {
+                PointState::Counts if is_slow(view, cell) => "slow".to_owned(),
                 PointState::Counts => String::new(),
                 state => format!("{}, not counted", state.as_str()),
             },

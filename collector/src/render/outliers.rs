@@ -55,7 +55,11 @@ fn slow(host: &SlowHost, look: Look) -> String {
 
 /// Which host is slow, and how sure that is.
 pub(super) fn title(host: &SlowHost) -> String {
-    format!("host {} is slow, {}", host.host, host.state.words())
+    let among = match host.group_profiles {
+        0 | 1 => String::new(),
+        kinds => format!(" among {} kinds of machines", grouped(kinds)),
+    };
+    format!("host {} is slow{among}, {}", host.host, host.state.words())
 }
 
 /// What is told of a slow host in words.

@@ -356,7 +356,7 @@ pub(super) fn hosts(rows: &[HostRow]) -> Grid {
             ("id", Align::Left),
             ("name", Align::LeftAside),
             ("profile", Align::Left),
-            ("runs", Align::RightAside),
+            ("runs", Align::Right),
             ("suspect", Align::RightAside),
             ("partial", Align::RightAside),
             ("last_seen", Align::LeftAside),
@@ -374,9 +374,6 @@ pub(super) fn hosts(rows: &[HostRow]) -> Grid {
                 }
                 if let Some(skew) = row.clock {
                     state.push(format!("clock {skew}"));
-                }
-                if state.is_empty() {
-                    state.push("ok".to_owned());
                 }
                 vec![
                     row.id.to_string(),

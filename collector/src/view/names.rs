@@ -149,5 +149,9 @@ fn nearest(all: &BTreeMap<&ProfileId, &StoredRun>, wanted: &str) -> Vec<ProfileL
     labels.sort_by(|a, b| {
         b.0.total_cmp(&a.0).then_with(|| (&a.1.name, &a.1.id).cmp(&(&b.1.name, &b.1.id)))
     });
+    // Where it is a part of some names, the others are not like it.
+    if labels.first().is_some_and(|(like, _)| *like >= 1.0) {
+        labels.retain(|(like, _)| *like >= 1.0);
+    }
     labels.into_iter().map(|(_, label)| label).collect()
 }

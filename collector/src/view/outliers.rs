@@ -61,6 +61,8 @@ pub struct SlowHost {
     pub profile: ProfileLabel,
     /// The group that it is slow in.
     pub group: String,
+    /// How many kinds of machines are in that group: of more than one, what is slow may be another machine.
+    pub group_profiles: u64,
     /// Whether a second run says so.
     pub state: SlowState,
     /// When the first run ended from which on it is slow.
@@ -264,8 +266,9 @@ fn group(
         return Some((looked, vec![]));
     }
     let usual = Usual::of(&newest.values().copied().collect::<Vec<_>>());
-    let told = told.into_iter().map(|(run, slow)| slow_host(run, slow, &name, &usual));
-    Some((looked, told.collect()))
+    let told = told.into_iter().map(|(run, slow)| slow_host(run, slow, &looked, &usual));
+    let told = told.collect();
+    Some((looked, told))
 }
 
 /// The newest run of each host, of runs that come oldest first.
@@ -274,7 +277,7 @@ fn newest_of_each<'a>(runs: &[&'a StoredRun]) -> BTreeMap<&'a HostId, &'a Stored
 }
 
 /// All that is to be said of a slow host, of which this is the newest run.
-fn slow_host(newest: &StoredRun, slow: Slow<'_>, group: &str, usual: &Usual) -> SlowHost {
+fn slow_host(newest: &StoredRun, slow: Slow<'_>, group: &Looked, usual: &Usual) -> SlowHost {
     let state = if slow.is_confirmed() { SlowState::Confirmed } else { SlowState::Awaiting };
     let Slow { host: _, cells, since, or_before, runs } = slow;
     let mut cells: Vec<SlowCellView> = cells.into_iter().map(SlowCellView::from).collect();
@@ -282,7 +285,8 @@ fn slow_host(newest: &StoredRun, slow: Slow<'_>, group: &str, usual: &Usual) -> 
     SlowHost {
         host: HostLabel::from(&newest.report),
         profile: ProfileLabel::from(&newest.report.profile),
-        group: group.to_owned(),
+        group: group.name.clone(),
+        group_profiles: group.profiles,
         state,
         since,
         or_before,

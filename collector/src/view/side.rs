@@ -41,6 +41,24 @@ impl Side {
         Filter { since: since.map(at), until: until.map(at), ..filter.clone() }
     }
 
+    /// The flags that have a report be of the same runs, with their values; `None` if none would.
+    #[must_use]
+    pub fn query(&self) -> Option<Vec<(&'static str, String)>> {
+        let flag = |(facet, value): &(Facet, String)| match facet {
+            Facet::Profile => Some(("profile", value.clone())),
+            Facet::Host => Some(("host", value.clone())),
+            Facet::Build => Some(("build", value.clone())),
+            Facet::Label(key) => Some(("label", format!("{key}={value}"))),
+            _ => None,
+        };
+        let flags = self.facets.iter().map(flag).collect::<Option<Vec<_>>>()?;
+        // Of one flag with several values, any will do; a side has all.
+        let mut keys: Vec<&str> = flags.iter().map(|(key, _)| *key).collect();
+        keys.sort_unstable();
+        let is_plain = self.time.is_none() && keys.windows(2).all(|pair| pair[0] != pair[1]);
+        is_plain.then_some(flags)
+    }
+
     /// Whether a run has all facets of this side.
     #[must_use]
     pub fn holds(&self, run: &StoredRun) -> bool {
@@ -246,5 +264,16 @@ mod tests {
         let run = run();
         let side: Side = "label.env=prod,kernel=6.12.14".parse().unwrap();
         assert_eq!(side.why_nothing(&[&run]), "kernel is 6.12.41");
+    }
+
+    #[test]
+    fn what_a_report_can_be_of_is_a_query() {
+        let query = |typed: &str| typed.parse::<Side>().unwrap().query();
+        assert_eq!(query("a47b"), Some(vec![("profile", "a47b".to_owned())]));
+        let two = query("build=tokio 1.55,label.env=prod").unwrap();
+        assert_eq!(two, [("build", "tokio 1.55".to_owned()), ("label", "env=prod".to_owned())]);
+        for other in ["kernel=6.12", "time=7d..1d", "label.a=1,label.b=2", "host=a,tokio=1.55.0"] {
+            assert_eq!(query(other), None, "{other}");
+        }
     }
 }

@@ -20,19 +20,26 @@ function focusable(like) {
   return [...page.querySelectorAll("a, summary, [tabindex]")].filter((it) => name(it) === like);
 }
 
+// What a part is called, with the section that it is in: sections come and go.
+function called(part) {
+  const section = part.closest("section")?.querySelector("h2")?.textContent ?? "";
+  return `${section} ${part.querySelector("summary, caption, title")?.textContent ?? ""}`;
+}
+
 function put(next) {
-  const opened = new Map([...page.querySelectorAll("details")].map((it, at) => [at, it.open]));
-  const scrolled = [...page.querySelectorAll(".scroll")].map((it) => it.scrollLeft);
+  const of = (parts, value) => new Map([...page.querySelectorAll(parts)].map((it) => [called(it), value(it)]));
+  const opened = of("details", (it) => it.open);
+  const scrolled = of(".scroll", (it) => it.scrollLeft);
   const focused = page.contains(document.activeElement) ? name(document.activeElement) : null;
   const place = focused === null ? -1 : focusable(focused).indexOf(document.activeElement);
   const [x, y] = [scrollX, scrollY];
   page.replaceChildren(...next.childNodes);
   page.dataset.tag = next.dataset.tag;
-  page.querySelectorAll("details").forEach((it, at) => {
-    if (opened.has(at)) it.open = opened.get(at);
+  page.querySelectorAll("details").forEach((it) => {
+    if (opened.has(called(it))) it.open = opened.get(called(it));
   });
-  page.querySelectorAll(".scroll").forEach((it, at) => {
-    it.scrollLeft = scrolled[at] ?? 0;
+  page.querySelectorAll(".scroll").forEach((it) => {
+    it.scrollLeft = scrolled.get(called(it)) ?? 0;
   });
   if (place >= 0) focusable(focused)[place]?.focus({ preventScroll: true });
   scrollTo({ left: x, top: y, behavior: "instant" });

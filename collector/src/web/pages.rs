@@ -27,12 +27,18 @@ const OUTLIERS: Command = Command { name: "outliers", selects: true, flags: &["b
 const HISTORY: Command =
     Command { name: "history", selects: true, flags: &["by", "bucket"], words: None };
 
+/// What says which runs a page is about, whatever it says of them.
+const CARRIED: [&str; 4] = ["label", "since", "until", "include-suspect"];
+
 /// What somebody wants to see.
 #[derive(Debug)]
 pub(super) struct Wanted {
     path: &'static str,
     pairs: Vec<(String, String)>,
-    command: String,
+    /// Those that pages which this one leads to have, too.
+    carried: Vec<(String, String)>,
+    /// The command that says the same, if one does.
+    command: Option<String>,
     what: What,
 }
 
@@ -78,7 +84,12 @@ impl Wanted {
     ///
     /// If the query is not what the page's command takes, in one line.
     pub(super) fn parse(path: &str, query: &str) -> Result<Option<Self>, String> {
-        let pairs = pairs(query);
+        let mut pairs = pairs(query);
+        let has_host = pairs.iter().any(|(name, _)| name == "host");
+        if path == "/host" && !has_host {
+            // The list of hosts is of all times, and the form of it asks for one.
+            pairs.retain(|(name, _)| name != "since");
+        }
         let has = |key: &str| pairs.iter().any(|(name, _)| name == key);
         let (path, what, command) = match path {
             "/" => whole(REPORT.parse(&pairs)?, "/", What::Fleet),
@@ -99,7 +110,10 @@ impl Wanted {
             "/history" => whole(HISTORY.parse(&pairs)?, "/history", What::History),
             _ => return Ok(None),
         };
-        Ok(Some(Self { path, pairs, command, what }))
+        let command = (path != "/runs").then_some(command);
+        let carried = pairs.iter().filter(|(key, _)| CARRIED.contains(&key.as_str()));
+        let carried = carried.cloned().collect();
+        Ok(Some(Self { path, pairs, carried, command, what }))
     }
 
     /// From when on runs are looked at; `None` is all of them.
@@ -120,7 +134,7 @@ impl Wanted {
     ///
     /// If what was asked for is not there.
     pub(super) fn make(&self, runs: &[StoredRun], now: Timestamp) -> Result<Page, Missed> {
-        let links = Links::Dashboard;
+        let links = Links::Dashboard(&self.carried);
         Ok(match &self.what {
             What::Fleet(it) => {
                 let view = report(it, runs, now)?.0;
@@ -216,7 +230,14 @@ impl Wanted {
             What::History(_) => Choosing::Lines,
         };
         let (path, pairs) = (self.path, self.pairs.as_slice());
-        Frame { path, command: Some(&self.command), choosing: Some(choosing), pairs, choices, tag }
+        Frame {
+            path,
+            command: self.command.as_deref(),
+            choosing: Some(choosing),
+            pairs,
+            choices,
+            tag,
+        }
     }
 }
 
@@ -293,7 +314,6 @@ mod tests {
             ("/history", "bucket=day", "history --bucket day"),
             ("/host", "", "hosts"),
             ("/host", "host=a&since=1d", "host a --since 1d"),
-            ("/runs", "host=a", "report --host a"),
         ] {
             assert!(made(path, query).is_ok(), "{path}?{query}");
             let wanted = Wanted::parse(path, query).unwrap().unwrap();
@@ -301,7 +321,24 @@ mod tests {
             let said = wanted.frame(&choices, "1").command.unwrap().to_owned();
             assert_eq!(said, format!("fleetmark-collector {command}"), "{path}?{query}");
         }
+        let runs = Wanted::parse("/runs", "host=a").unwrap().unwrap();
+        assert_eq!(runs.command, None, "no command lists runs");
+        assert!(made("/runs", "host=a").is_ok());
+        assert!(made("/host", "since=7d").is_ok(), "as the form of it asks");
         assert!(Wanted::parse("/etc/passwd", "").unwrap().is_none());
+    }
+
+    #[test]
+    fn pages_lead_to_others_about_the_same_runs() {
+        let page =
+            made("/report", "label=of%3Da&since=7d&scenario=waiting&scenario=spawn-overhead");
+        let page = page.unwrap().body.into_string();
+        assert!(page.contains("&amp;label=of%3Da&amp;since=7d\">its history</a>"), "{page}");
+        let sides = "side=label.of%3Da&side=label.of%3Db&since=7d";
+        let page = made("/compare", sides).unwrap().body.into_string();
+        assert!(page.contains("/report?label=of%3Db&amp;since=7d\">report</a>"), "{page}");
+        let host = made("/host", "host=a&since=7d").unwrap().body.into_string();
+        assert!(host.contains("&amp;since=7d\">its profile</a>"), "{host}");
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn advice_is_for_people_documents_and_spreadsheets() {
     let rows = table.lines().filter(is_row);
     assert_eq!(rows.count(), 15, "{table}");
     let unmeasured = simulated.asks(&["advise", "--label", "role=ci"]).stdout;
-    assert!(unmeasured.contains("left out  ci-00: suspect or partial runs only\n"), "{unmeasured}");
+    assert!(unmeasured.contains("left out  ci-00: suspect or partial runs only; "), "{unmeasured}");
     let command = "`fleetmark-agent run --preset grain --neighbours`";
     assert!(unmeasured.contains(command), "{unmeasured}");
     let markdown = simulated.asks(&["advise", "--scenario", "waiting", "-f", "markdown"]).stdout;

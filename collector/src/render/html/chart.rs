@@ -194,7 +194,7 @@ pub(super) fn key(marks: impl Iterator<Item = (&'static str, String, &'static st
     }
 }
 
-/// A ring, a cross, and a triangle that points up or down, round a place.
+/// A ring, a cross, and a triangle that points somewhere, round a place.
 pub(super) fn ring(x: f64, y: f64, radius: u32) -> String {
     let (left, y, across) = (short(x - f64::from(radius)), short(y), 2 * radius);
     format!("M{left} {y}a{radius} {radius} 0 1 0 {across} 0a{radius} {radius} 0 1 0-{across} 0z")
@@ -210,6 +210,14 @@ pub(super) fn up(x: f64, y: f64) -> String {
 
 pub(super) fn down(x: f64, y: f64) -> String {
     format!("M{} {}l-6-10h12z", short(x), short(y + 6.0))
+}
+
+pub(super) fn to_left(x: f64, y: f64) -> String {
+    format!("M{} {}l10-6v12z", short(x - 6.0), short(y))
+}
+
+pub(super) fn to_right(x: f64, y: f64) -> String {
+    format!("M{} {}l-10-6v12z", short(x + 6.0), short(y))
 }
 
 /// A ratio for an axis: `0.95×`.

@@ -51,8 +51,10 @@ fn one_side(side: &SideView, links: Links) -> Markup {
         dt { (side.letter) }
         dd {
             (side_words(side))
-            @if let ([only], Links::Dashboard) = (&side.profiles[..], links) {
-                " " (links.profile(only.id.as_str(), "report"))
+            // Not every side can be asked of a report.
+            @if let (Some(query), Links::Dashboard(_)) = (side.side.query(), links) {
+                @let query: Vec<(&str, &str)> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
+                " " (links.to("/report", &query, "report"))
             }
         }
     }

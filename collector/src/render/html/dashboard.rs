@@ -116,6 +116,10 @@ fn form(frame: &Frame<'_>, choosing: Choosing) -> Markup {
         details.choose open[open] {
             summary { "Choose what is shown" }
             form method="get" action=(frame.path) {
+                // What has no field here stays as it is.
+                @for (key, value) in &frame.pairs.iter().filter(|(key, _)| !has_field(choosing, key)).collect::<Vec<_>>() {
+                    input type="hidden" name=(key) value=(value);
+                }
                 @match choosing {
                     Choosing::Sides => { (sides(frame)) }
                     Choosing::Host => { (text(frame, "host", "host", "id or name", None)) }
@@ -144,6 +148,19 @@ fn form(frame: &Frame<'_>, choosing: Choosing) -> Markup {
             }
             (list("profiles", &frame.choices.profiles))
             (list("sides", &frame.choices.sides))
+        }
+    }
+}
+
+/// Whether the form has a field for this flag.
+fn has_field(choosing: Choosing, key: &str) -> bool {
+    match (choosing, key) {
+        (_, "since") | (Choosing::Sides, "side") => true,
+        (Choosing::Host, key) => key == "host",
+        (Choosing::Sides, "host" | "by") | (Choosing::Runs, "by") => false,
+        (_, key) => {
+            ["profile", "label", "host", "by", "scenario", "spawner", "until", "include-suspect"]
+                .contains(&key)
         }
     }
 }
@@ -185,7 +202,7 @@ fn choice(frame: &Frame<'_>, key: &str, names: &[&str]) -> Markup {
     html! {
         label {
             (key) " "
-            select name=(key) {
+            select name=(key) multiple[given.len() > 1] {
                 option value="" { "all" }
                 @for name in names { option value=(name) selected[given.contains(name)] { (name) } }
                 // Several, which one field cannot show.

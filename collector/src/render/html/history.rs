@@ -234,8 +234,8 @@ fn picture(
 /// What the marks mean; a page has it once.
 pub(super) fn key() -> Markup {
     let marks = [
-        ("step", chart::up(7.0, 7.0), "jumped up"),
-        ("step", chart::down(7.0, 7.0), "jumped down"),
+        ("slower", chart::up(7.0, 7.0), "jumped up, slower"),
+        ("faster", chart::down(7.0, 7.0), "jumped down, faster"),
         ("left-out", chart::ring(7.0, 7.0, 4), "suspect or partial, does not count"),
         ("nothing", chart::cross(7.0, 7.0), "no value"),
     ];

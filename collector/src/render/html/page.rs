@@ -57,14 +57,14 @@ pub fn document(title: &str, head: &Markup, body: &Markup) -> Markup {
 
 /// Where the names of hosts and profiles lead. The keys of a query are the names of the flags.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Links {
+pub enum Links<'a> {
     /// Nowhere: a page that is a file stands by itself.
     None,
-    /// To the other pages of the dashboard.
-    Dashboard,
+    /// To the other pages of the dashboard, which are about the same runs: with these pairs of the page's own query.
+    Dashboard(&'a [(String, String)]),
 }
 
-impl Links {
+impl Links<'_> {
     /// A host's name, which leads to all about it.
     pub(super) fn host(self, id: &str, name: &str) -> Markup {
         self.to("/host", &[("host", id)], name)
@@ -74,8 +74,9 @@ impl Links {
     pub(super) fn host_in_picture(self, id: &str) -> Markup {
         match self {
             Self::None => html! { (id) },
-            Self::Dashboard => {
-                html! { a tabindex="-1" href=(address("/host", &[("host", id)])) { (id) } }
+            Self::Dashboard(carried) => {
+                let address = address("/host", &[("host", id)], carried);
+                html! { a tabindex="-1" href=(address) { (id) } }
             }
         }
     }
@@ -88,7 +89,7 @@ impl Links {
     /// What else there is to see; nothing in a file.
     pub(super) fn further(self, pages: &[Further<'_>]) -> Markup {
         html! {
-            @if self == Self::Dashboard && !pages.is_empty() {
+            @if matches!(self, Self::Dashboard(_)) && !pages.is_empty() {
                 p.further {
                     @for Further { path, query, name } in pages { (self.to(path, query, name)) " " }
                 }
@@ -96,16 +97,22 @@ impl Links {
         }
     }
 
-    fn to(self, path: &str, query: &[(&str, &str)], name: &str) -> Markup {
+    /// A page with this query.
+    pub(super) fn to(self, path: &str, query: &[(&str, &str)], name: &str) -> Markup {
         match self {
             Self::None => html! { (name) },
-            Self::Dashboard => html! { a href=(address(path, query)) { (name) } },
+            Self::Dashboard(carried) => {
+                html! { a href=(address(path, query, carried)) { (name) } }
+            }
         }
     }
 }
 
-fn address(path: &str, query: &[(&str, &str)]) -> String {
-    let query = Serializer::new(String::new()).extend_pairs(query).finish();
+/// A host is one whatever its labels are, and its page has its whole history.
+fn address(path: &str, query: &[(&str, &str)], carried: &[(String, String)]) -> String {
+    let takes = |key: &str| path != "/host" || key == "since";
+    let carried = carried.iter().filter(|(key, _)| takes(key));
+    let query = Serializer::new(String::new()).extend_pairs(query).extend_pairs(carried).finish();
     format!("{path}?{query}")
 }
 

@@ -81,8 +81,12 @@ fn elsewhere(view: &View, profile: &ProfileView, links: Links) -> Markup {
         return html! {};
     };
     let this = [("profile", id.as_str())];
-    let others = view.profiles.iter().filter_map(|other| other.id.as_ref());
-    let other = others.into_iter().find(|other| *other != id);
+    // What has no median cannot be compared.
+    let has_medians =
+        |other: &&ProfileView| other.cells.iter().any(|cell| cell.median_ns.is_some());
+    let others = view.profiles.iter().filter(has_medians);
+    let others = others.filter_map(|other| other.id.as_ref());
+    let other = others.into_iter().find(|other| *other != id).filter(|_| has_medians(&profile));
     let sides = other.map(|other| [("side", other.as_str()), ("side", id.as_str())]);
     let mut pages = vec![
         Further { path: "/report", query: &this, name: "this alone" },

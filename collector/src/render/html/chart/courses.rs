@@ -190,7 +190,8 @@ fn drawn(panel: &Panel<'_>, time: &Time, scale: Option<&Scale>, floor: f64) -> M
     let mut builds: Vec<&str> = points.iter().map(|point| point.build.as_str()).collect();
     builds.sort_unstable();
     builds.dedup();
-    let (mut course, mut whiskers, mut steps) = (String::new(), String::new(), String::new());
+    let (mut course, mut whiskers) = (String::new(), String::new());
+    let (mut slower, mut faster) = (String::new(), String::new());
     let (mut left_out, mut nothing) = (String::new(), String::new());
     for build in builds {
         let mut begins = true;
@@ -213,7 +214,10 @@ fn drawn(panel: &Panel<'_>, time: &Time, scale: Option<&Scale>, floor: f64) -> M
                 whiskers.push_str(&format!("M{} {}V{}", short(x), short(low), short(high)));
             }
             if let Some(jump) = &point.jump {
-                steps.push_str(&if jump.ratio > 1.0 { up(x, y - 2.0) } else { down(x, y + 2.0) });
+                match jump.ratio > 1.0 {
+                    true => slower.push_str(&up(x, y - 2.0)),
+                    false => faster.push_str(&down(x, y + 2.0)),
+                }
             }
         }
     }
@@ -223,7 +227,8 @@ fn drawn(panel: &Panel<'_>, time: &Time, scale: Option<&Scale>, floor: f64) -> M
         (format!("line{marked} {}", line.spawner), course),
         ("left-out".to_owned(), left_out),
         ("nothing".to_owned(), nothing),
-        ("step".to_owned(), steps),
+        ("slower".to_owned(), slower),
+        ("faster".to_owned(), faster),
     ];
     html! {
         @for (class, form) in drawn.iter().filter(|(_, form)| !form.is_empty()) {

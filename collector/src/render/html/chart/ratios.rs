@@ -4,7 +4,9 @@
 use fleetmark_proto::verdict::{Outcome, TIE};
 use maud::{Markup, html};
 
-use super::{RIGHT, Scale, Told, WIDTH, down, grid_lines, ratio_name, ring, short, size, up};
+use super::{
+    RIGHT, Scale, Told, WIDTH, grid_lines, ratio_name, ring, short, size, to_left, to_right,
+};
 
 /// Where the plot begins, right of the names.
 const LEFT: f64 = 180.0;
@@ -67,8 +69,8 @@ pub(in super::super) fn key() -> Markup {
 
 fn mark(outcome: Outcome, x: f64, y: f64) -> String {
     match outcome {
-        Outcome::Faster => up(x, y),
-        Outcome::Slower => down(x, y),
+        Outcome::Faster => to_left(x, y),
+        Outcome::Slower => to_right(x, y),
         Outcome::Tie => ring(x, y, 4),
         Outcome::Unresolved => ring(x, y, 5),
     }

@@ -110,7 +110,8 @@ fn a_history_numbers_what_changed_and_says_it_below() {
     assert!(read.all("text").any(|text| text.text == "1"), "the mark has its number");
     let class =
         |name: &str| read.all("path").filter(|path| path.has("class") == Some(name)).count();
-    assert_eq!(class("step"), 2 + 1, "two of the legend, and the jump");
+    assert_eq!(class("slower"), 1 + 1, "one of the legend, and the jump");
+    assert_eq!(class("faster"), 1, "that of the legend");
     let ci = Filter { host: vec!["ci-00".to_owned()], ..Filter::default() };
     let suspect = Read::new(&of_history(&runs, &ci, None, Links::None));
     let rings = suspect.all("path").filter(|path| path.has("class") == Some("left-out"));
@@ -180,9 +181,9 @@ fn names_lead_somewhere_on_live_pages_and_nowhere_in_a_file() {
     for page in all(&runs, Links::None).iter().chain([&report(Links::None)]) {
         assert_eq!(outward(page), [""; 0], "{}", page.title);
     }
-    let found: Vec<Vec<String>> = all(&runs, Links::Dashboard)
+    let found: Vec<Vec<String>> = all(&runs, Links::Dashboard(&[]))
         .iter()
-        .chain([&report(Links::Dashboard)])
+        .chain([&report(Links::Dashboard(&[]))])
         .map(outward)
         .collect();
     let leads = |page: usize, start: &str| found[page].iter().any(|to| to.starts_with(start));
@@ -215,7 +216,7 @@ fn what_hosts_say_is_text_on_each_page() {
         runs.iter().min_by_key(|run| run.report.ended_at).unwrap().report.system.kernel.clone();
     let sides = [format!("kernel={}", before.unwrap()), format!("kernel={}", last.unwrap())];
     let sides: Vec<&str> = sides.iter().map(String::as_str).collect();
-    for links in [Links::None, Links::Dashboard] {
+    for links in [Links::None, Links::Dashboard(&[])] {
         for page in [
             compared(&runs, &sides, links),
             of_history(&runs, &Filter::default(), None, links),
@@ -273,10 +274,10 @@ fn fifty_profiles_fit_into_a_mebibyte_on_each_page() {
     let ids: BTreeSet<String> = runs.iter().map(|run| run.report.profile.id.to_string()).collect();
     let sides: Vec<&str> = ids.iter().map(String::as_str).take(26).collect();
     let pages = [
-        compared(&runs, &sides, Links::Dashboard),
-        of_history(&runs, &Filter::default(), Some(Bucket::Day), Links::Dashboard),
-        of_outliers(&runs, &Filter::default(), Links::Dashboard),
-        advise(&view::advise(&runs, &Filter::default(), now()), Links::Dashboard),
+        compared(&runs, &sides, Links::Dashboard(&[])),
+        of_history(&runs, &Filter::default(), Some(Bucket::Day), Links::Dashboard(&[])),
+        of_outliers(&runs, &Filter::default(), Links::Dashboard(&[])),
+        advise(&view::advise(&runs, &Filter::default(), now()), Links::Dashboard(&[])),
     ];
     for page in &pages {
         let length = page.file().len();
