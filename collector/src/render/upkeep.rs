@@ -20,7 +20,7 @@ use crate::store::rollup::{Checked, Migrated};
 ///
 /// If the form refuses a value.
 pub fn migrated(migrated: &Migrated, form: Form) -> Result<String, RenderError> {
-    let Migrated { from, to, rolled_up } = migrated;
+    let Migrated { from, to, rolled_up, damaged } = migrated;
     if matches!(form, Form::People(Look::Text(_))) {
         let schema = match from == to {
             true => format!("the store is of schema {to}, as before"),
@@ -30,10 +30,23 @@ pub fn migrated(migrated: &Migrated, form: Form) -> Result<String, RenderError> 
             0 => String::new(),
             runs => format!("; rollups were made of {} runs", grouped(*runs)),
         };
-        return Ok(format!("{schema}{rollups}\n"));
+        let damaged = match damaged {
+            0 => String::new(),
+            runs => format!(
+                "; {} more could not be read and are in none, as `store check` tells",
+                grouped(*runs)
+            ),
+        };
+        return Ok(format!("{schema}{rollups}{damaged}\n"));
     }
-    let columns = vec![("from", Align::Right), ("to", Align::Right), ("rolled_up", Align::Right)];
-    let row = vec![from.to_string(), to.to_string(), rolled_up.to_string()];
+    let columns = vec![
+        ("from", Align::Right),
+        ("to", Align::Right),
+        ("rolled_up", Align::Right),
+        ("damaged", Align::Right),
+    ];
+    let row = [i128::from(*from), i128::from(*to), i128::from(*rolled_up), i128::from(*damaged)];
+    let row = row.map(|number| number.to_string()).to_vec();
     listed(migrated, &Grid { title: String::new(), columns, rows: vec![row] }, form)
 }
 

@@ -247,4 +247,6 @@ pub struct Migrated {
     pub to: i64,
     /// Runs that rollups were made of; 0 if they were there.
     pub rolled_up: u64,
+    /// Runs whose reports are damaged, so that they are in none.
+    pub damaged: u64,
 }

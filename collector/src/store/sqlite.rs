@@ -133,12 +133,13 @@ impl Sqlite {
         if rebuild {
             rollup::clear(&mut connection)?;
         }
-        let rolled_up = match rollup::is_complete(&connection)? {
-            true => 0,
+        let built = match rollup::is_complete(&connection)? {
+            true => rollup::Built::default(),
             false => rollup::complete(&mut connection)?,
         };
         let to = known_version();
-        Ok(Migrated { from: from.unwrap_or(to), to, rolled_up })
+        let (rolled_up, damaged) = (built.runs, built.damaged);
+        Ok(Migrated { from: from.unwrap_or(to), to, rolled_up, damaged })
     }
 
     /// Uses the connection on a thread that may block.
@@ -220,7 +221,7 @@ impl Store for Sqlite {
             // One that was damaged gets another number.
             *forms.lock().unwrap_or_else(PoisonError::into_inner) = Forms::default();
             rollup::clear(connection)?;
-            rollup::complete(connection)
+            Ok(rollup::complete(connection)?.runs)
         })
         .await
     }
@@ -301,7 +302,8 @@ fn take_run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     })
 }
 
-/// Makes the rollups that are missing. A run that is damaged keeps nobody from storing others: then reports go by the runs.
+/// Makes the rollups that are missing. Where what is there of them is damaged, nobody is kept from storing: then reports go by the
+/// runs.
 fn roll_up(connection: &mut Connection) -> Result<(), StoreError> {
     match rollup::complete(connection) {
         Err(error @ StoreError::Corrupt { .. }) => {

@@ -96,6 +96,31 @@ fn what_is_damaged_is_told_and_the_runs_are_read_instead() {
 }
 
 #[test]
+fn a_damaged_run_costs_no_other_its_place() {
+    let simulated = Simulated::new();
+    let numbers = |report: Value| {
+        let profiles = report["profiles"].as_array().unwrap().clone();
+        profiles.into_iter().map(|profile| profile["cells"].clone()).collect::<Vec<_>>()
+    };
+    let before = numbers(simulated.report(&[]));
+    // The oldest run of a host whose newer ones count.
+    simulated.damage(
+        "UPDATE run SET report = x'ff00' WHERE host_id = 'web-01' AND time_us =
+           (SELECT min(time_us) FROM run WHERE host_id = 'web-01')",
+    );
+    assert_eq!(numbers(simulated.report(&[])), before, "they do not need it");
+    let rebuilt = simulated.asks(&["migrate", "--rebuild"]);
+    assert_eq!(rebuilt.code, 0, "{rebuilt:?}");
+    let says = "rollups were made of 244 runs; 1 more could not be read and are in none";
+    assert!(rebuilt.stdout.contains(says), "{rebuilt:?}");
+    assert_eq!(numbers(simulated.report(&[])), before);
+    let checked = simulated.asks(&["store", "check"]);
+    assert_eq!(checked.code, 1, "{checked:?}");
+    let damaged = checked.stdout.lines().filter(|line| line.contains("its report is damaged"));
+    assert_eq!((damaged.count(), checked.stdout.lines().count()), (1, 2), "{checked:?}");
+}
+
+#[test]
 fn a_store_is_migrated_where_there_is_one() {
     let simulated = Simulated::new();
     let nowhere = format!("{}.none", simulated.store);
@@ -113,6 +138,9 @@ fn a_store_is_migrated_where_there_is_one() {
     let done = simulated.asks(&["report"]);
     assert!(done.code == 1 && done.stderr.contains("fleetmark-collector migrate"), "{done:?}");
     let done = simulated.asks(&["migrate", "-f", "json"]);
-    assert_eq!(done.json(), serde_json::json!({ "from": 6, "to": 7, "rolled_up": 245 }));
+    assert_eq!(
+        done.json(),
+        serde_json::json!({ "from": 6, "to": 7, "rolled_up": 245, "damaged": 0 })
+    );
     assert_eq!(simulated.asks(&["store", "check"]).code, 0);
 }

@@ -5,7 +5,7 @@ mod build;
 mod check;
 mod read;
 
-pub(super) use build::{clear, complete, is_complete};
+pub(super) use build::{Built, clear, complete, is_complete};
 pub(super) use check::check;
 pub(super) use read::read;
 

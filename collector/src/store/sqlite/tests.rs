@@ -195,11 +195,11 @@ async fn rollups_are_made_of_runs_that_were_there_before_them() {
         .unwrap();
     }
     drop(old);
-    let expected = Migrated { from: 6, to: 7, rolled_up: 3 };
+    let expected = Migrated { from: 6, to: 7, rolled_up: 3, damaged: 0 };
     assert_eq!(Sqlite::migrate(path.clone(), false).unwrap(), expected);
-    let again = Migrated { from: 7, to: 7, rolled_up: 0 };
+    let again = Migrated { from: 7, to: 7, rolled_up: 0, damaged: 0 };
     assert_eq!(Sqlite::migrate(path.clone(), false).unwrap(), again);
-    let rebuilt = Migrated { from: 7, to: 7, rolled_up: 3 };
+    let rebuilt = Migrated { from: 7, to: 7, rolled_up: 3, damaged: 0 };
     assert_eq!(Sqlite::migrate(path.clone(), true).unwrap(), rebuilt);
     let store = Sqlite::open(path, Mode::Read).unwrap();
     assert_eq!(store.rollup(None).await.unwrap().unwrap().hosts.len(), 3);

@@ -1,6 +1,6 @@
 //! Makes rollups of runs that were there before them.
 
-use fleetmark_proto::{convert, id::ReportId, unit::count};
+use fleetmark_proto::{convert, id::ReportId, shell, unit::count};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{Forms, Keeper, StoreError, corrupt};
@@ -27,9 +27,18 @@ pub(in super::super) fn clear(connection: &mut Connection) -> Result<(), StoreEr
     Ok(())
 }
 
+/// What came of making rollups.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in super::super) struct Built {
+    /// Runs that they were made of.
+    pub(in super::super) runs: u64,
+    /// Runs whose reports are damaged: they are in none, so that one of them does not cost all others.
+    pub(in super::super) damaged: u64,
+}
+
 /// Makes rollups of the runs that are in none yet, a few at a time, and counts them. What is done stays done if it is broken off.
-pub(in super::super) fn complete(connection: &mut Connection) -> Result<u64, StoreError> {
-    let mut added = 0;
+pub(in super::super) fn complete(connection: &mut Connection) -> Result<Built, StoreError> {
+    let mut built = Built::default();
     let mut after = i64::MIN;
     loop {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -38,21 +47,30 @@ pub(in super::super) fn complete(connection: &mut Connection) -> Result<u64, Sto
             transaction
                 .execute_batch("DELETE FROM rollup; INSERT INTO rollup (complete) VALUES (1);")?;
             transaction.commit()?;
-            return Ok(added);
+            return Ok(built);
         };
         after = last.rowid;
         let mut keeper = Keeper::new(&transaction, Forms::default())?;
+        let mut damaged = 0;
         for Run { report_id, host, report, time_us, .. } in &runs {
-            let report = convert::decode(report);
-            let report =
-                report.map_err(|invalid| corrupt("run", "report", hex(report_id), invalid))?;
-            keeper.add(host, RunAt { time_us: *time_us, id: report.id }, &Extract::of(&report))?;
+            match convert::decode(report) {
+                Ok(report) => {
+                    let run = RunAt { time_us: *time_us, id: report.id };
+                    keeper.add(host, run, &Extract::of(&report))?;
+                }
+                Err(invalid) => {
+                    damaged += 1;
+                    let error = corrupt("run", "report", hex(report_id), invalid);
+                    tracing::error!("{}: it is in no rollup", shell::one_line(&error));
+                }
+            }
         }
         keeper.finish()?;
         transaction.commit()?;
-        added += count(runs.len());
-        if added % 50_000 < count(runs.len()) {
-            tracing::info!("{added} runs are rolled up");
+        built.damaged += damaged;
+        built.runs += count(runs.len()) - damaged;
+        if built.runs % 50_000 < count(runs.len()) {
+            tracing::info!("{} runs are rolled up", built.runs);
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use fleetmark_proto::{convert, unit::count};
+use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::{
     DAY_US, Form, FormId, OUTLINE, Outline, StoreError, boots, build::hex, is_complete, newest,
 };
-use crate::store::rollup::{Checked, Counts, Extract, Kept, RunAt};
+use crate::store::rollup::{CellValue, Checked, Counts, Extract, Kept, RunAt};
 
 /// What the runs say, as far as it is read run by run.
 #[derive(Default)]
@@ -128,6 +129,20 @@ fn company(found: &mut Found) {
     }
 }
 
+/// A day since 1970 as its date.
+fn date(day: i64) -> String {
+    let at = Timestamp::from_microsecond(day.saturating_mul(DAY_US));
+    at.map_or_else(|_| format!("day {day}"), |at| at.strftime("%Y-%m-%d").to_string())
+}
+
+/// How many runs of which kind.
+fn words(counts: &Counts) -> String {
+    let Counts { clean, suspect, partial, partial_suspect } = counts;
+    format!(
+        "{clean} clean, {suspect} suspect, {partial} partial and {partial_suspect} partial and suspect runs"
+    )
+}
+
 fn tallies(connection: &Connection, found: &mut Found) -> Result<(), StoreError> {
     let mut said: BTreeMap<(FormId, i64), Counts> = BTreeMap::new();
     for outline in found.hosts.values().flat_map(BTreeMap::values).flatten() {
@@ -147,11 +162,16 @@ fn tallies(connection: &Connection, found: &mut Found) -> Result<(), StoreError>
         };
         let counts = said.remove(&(FormId(form), day)).unwrap_or_default();
         if counts != kept {
-            found.differs(format!("tally of form {form}, day {day}: {kept:?} is {counts:?}"));
+            let (date, kept, counts) = (date(day), words(&kept), words(&counts));
+            found.differs(format!(
+                "tally of form {form}, {date}: it has {kept}, its runs say {counts}"
+            ));
         }
     }
     for ((FormId(form), day), counts) in said {
-        found.differs(format!("tally of form {form}, day {day}: {counts:?} are missing"));
+        let (date, counts) = (date(day), words(&counts));
+        found
+            .differs(format!("tally of form {form}, {date}: it is missing, its runs say {counts}"));
     }
     Ok(())
 }
@@ -204,8 +224,8 @@ fn compare(place: &str, kept: &Kept, said: &Kept, found: &mut Found) {
     }
     for (cell, (kept, said)) in (1..).zip(kept.values.iter().zip(&said.values)) {
         let words = |value: &Option<_>| match value {
-            Some((RunAt { id, .. }, crate::store::rollup::CellValue { median, .. })) => {
-                format!("{} ns by run {id}", median.0)
+            Some((RunAt { id, .. }, CellValue { median, samples, worst })) => {
+                format!("{} ns of {samples} samples up to {} ns by run {id}", median.0, worst.0)
             }
             None => "nothing".to_owned(),
         };
