@@ -154,6 +154,8 @@ pub struct Bounds {
     pub refresh: Duration,
     /// How long after the last time that is looked again for somebody who is not known.
     pub refresh_for_strangers: Duration,
+    /// Runs that a page is made of at most.
+    pub page_runs: u64,
     /// How batches are committed.
     pub grouping: Grouping,
     /// How much is read, and how long is waited for readers.
@@ -177,6 +179,7 @@ impl Default for Bounds {
             drain: limits::DRAIN,
             refresh: limits::REFRESH,
             refresh_for_strangers: limits::REFRESH_FOR_STRANGERS,
+            page_runs: limits::PAGE_RUNS,
             grouping: Grouping::default(),
             reading: Reading::default(),
         }

@@ -351,6 +351,13 @@ pub trait Store: Send + Sync {
     /// If that cannot be read.
     async fn size_bytes(&self) -> Result<u64, StoreError>;
 
+    /// How many runs ended at `since` or later; none of them is read.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    async fn count(&self, since: Option<Timestamp>) -> Result<u64, StoreError>;
+
     /// What [`Store::prune`] would remove.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ use crate::{
     store::{Store, StoreError},
     view::{self, Choices, Filter, Question},
 };
-use fleet::Fleet;
+use fleet::{Fleet, Unread};
 use metrics::{Form, Measured, Newest, Values};
 use pages::{Missed, Wanted};
 use probe::Probe;
@@ -88,17 +88,18 @@ fn told(status: StatusCode, title: &str, line: &str, wanted: Option<&Wanted>) ->
 }
 
 impl Web {
-    /// Reads there, and tells of what is counted here; of the calls in work, what `load` says.
+    /// Reads there, this many runs for a page at most, and tells of what is counted here; of the calls in work, what `load` says.
     pub(crate) fn new(
         clock: Clock,
         store: Arc<dyn Store>,
         tally: Arc<Tally>,
         committer: Committer,
         load: Box<dyn Fn() -> Load + Send + Sync>,
+        most_runs: u64,
     ) -> Self {
         Self {
             clock,
-            fleet: Fleet::new(Arc::clone(&store), Arc::clone(&tally)),
+            fleet: Fleet::new(Arc::clone(&store), Arc::clone(&tally), most_runs),
             probe: Probe::new(Arc::clone(&store)),
             store,
             tally,
@@ -152,7 +153,10 @@ impl Web {
         };
         match self.made(wanted, asked).await {
             Ok(answer) => answer,
-            Err(error) => {
+            Err(many @ Unread::TooMany { .. }) => {
+                told(StatusCode::UNPROCESSABLE_ENTITY, "Too many runs", &many.to_string(), None)
+            }
+            Err(Unread::Store(error)) => {
                 self.say(&error);
                 let line = "The store cannot be read; the collector's log says why.";
                 told(StatusCode::SERVICE_UNAVAILABLE, "No page", line, None)
@@ -161,9 +165,14 @@ impl Web {
     }
 
     /// A page of what is stored now, or that it is as whoever asks has it already. One page is made at a time.
-    async fn made(&self, wanted: Wanted, asked: &Parts) -> Result<Answer, StoreError> {
+    async fn made(&self, wanted: Wanted, asked: &Parts) -> Result<Answer, Unread> {
         let now = self.clock.now();
-        let window = self.fleet.since(wanted.since(now)).await?;
+        let window = match self.fleet.since(wanted.since(now)).await {
+            Err(many @ Unread::TooMany { .. }) => {
+                return self.made_of_kept(&wanted, now, many).await;
+            }
+            window => window?,
+        };
         let address = asked.uri.to_string();
         let tag = answer::tag(&address, window.mark(), now);
         if answer::has(asked, &tag) {
@@ -203,6 +212,23 @@ impl Web {
                 told(StatusCode::NOT_FOUND, "Nothing matches", &line, Some(&wanted))
             }
         })
+    }
+
+    /// A page of medians alone, of what is kept beside the runs, where these are too many.
+    async fn made_of_kept(
+        &self,
+        wanted: &Wanted,
+        now: jiff::Timestamp,
+        many: Unread,
+    ) -> Result<Answer, Unread> {
+        let Some((filter, question)) = wanted.ordinary(now) else { return Err(many) };
+        // One at a time, as with other pages.
+        let _turn = self.shelf.lock().await;
+        let kept = kept_medians(&*self.store, &filter, &question, now).await?;
+        let Some(view) = kept else { return Err(many) };
+        let page = html::summary(&view, &many.to_string(), wanted.links());
+        let page = html::framed(&page, &wanted.frame(&Choices::default(), ""));
+        Ok(answer::page(StatusCode::OK, bytes::Bytes::from(page), None))
     }
 
     async fn health(&self) -> Answer {
@@ -253,9 +279,8 @@ impl Web {
         }
         match self.work_out(now).await {
             Ok(values) => {
-                let values = Arc::new(values);
-                *held = Some(Arc::clone(&values));
-                Some(values)
+                *held = values.map(Arc::new);
+                held.clone()
             }
             Err(error) => {
                 self.say(&error);
@@ -265,7 +290,7 @@ impl Web {
     }
 
     /// What is kept beside runs says it too, and costs less to read, the more runs there are.
-    async fn work_out(&self, now: jiff::Timestamp) -> Result<Values, StoreError> {
+    async fn work_out(&self, now: jiff::Timestamp) -> Result<Option<Values>, StoreError> {
         let filter = Filter { since: Some(metrics::since(now)), ..Filter::default() };
         let question = Question::default();
         let kept = match kept_medians(&*self.store, &filter, &question, now).await {
@@ -276,15 +301,23 @@ impl Web {
         if let Some(view) = kept
             && let Some(rollup) = self.store.rollup(filter.since).await?
         {
-            return Ok(Values::of(&view, &Newest::of_rollup(&rollup), now));
+            return Ok(Some(Values::of(&view, &Newest::of_rollup(&rollup), now)));
         }
-        let runs = self.fleet.since(filter.since).await?;
+        let runs = match self.fleet.since(filter.since).await {
+            Ok(runs) => runs,
+            Err(Unread::Store(error)) => return Err(error),
+            // Then rollups are incomplete, and metrics wait for them.
+            Err(many @ Unread::TooMany { .. }) => {
+                tracing::warn!("metrics tell nothing of the fleet: {many}");
+                return Ok(None);
+            }
+        };
         let values = spawn_blocking(move || {
             let runs = runs.runs();
             let view = view::medians(runs, &filter, &question, now);
             Values::of(&view, &Newest::of_runs(runs), now)
         });
-        Ok(values.await?)
+        Ok(Some(values.await?))
     }
 
     /// Tells the operator what is wrong with the store. It may name files, so nobody else is told.
@@ -292,5 +325,56 @@ impl Web {
         self.failing.happened(|times| {
             tracing::error!("no page can be made: {}{}", one_line(error), lately(times));
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetmark_proto::convert::Encoded;
+    use http::Request;
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::{
+        ingest::Grouping,
+        store::{self, Clocks, Mode, NewRun, StoreUrl},
+        testing,
+    };
+
+    #[tokio::test]
+    async fn of_too_many_runs_there_are_medians_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = StoreUrl::Sqlite(folder.path().join("store.db"));
+        let store = store::open(&url, Mode::Write).await.unwrap();
+        for host in ["a", "b"] {
+            let report = testing::pair(host, 0.5);
+            let clocks = Clocks::new(report.ended_at, None);
+            let run = NewRun::new(Encoded::new(&report), &report, clocks);
+            store.put(vec![Arc::new(run)]).await.unwrap();
+        }
+        let page = async |most: u64, address: &str| {
+            let committer = Committer::start(Arc::clone(&store), Grouping::default());
+            let load = Box::new(|| Load { let_in: 0, in_work: 0, request_bytes: 0 });
+            let (clock, tally) = (Clock::of_host(), Arc::new(Tally::default()));
+            let web = Arc::new(Web::new(clock, Arc::clone(&store), tally, committer, load, most));
+            let asked = Request::get(address).body(()).unwrap().into_parts().0;
+            let answer = web.answer(asked).await;
+            let status = answer.status().as_u16();
+            let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+            (status, String::from_utf8(bytes.to_vec()).unwrap())
+        };
+        for address in ["/", "/report", "/outliers"] {
+            assert_eq!(page(2, address).await.0, 200, "{address}");
+        }
+        let says = "there are 2 runs in this time, and a page is made of 1 at most";
+        for address in ["/", "/report"] {
+            let (status, text) = page(1, address).await;
+            assert!(status == 200 && text.contains(says), "{address}: {text}");
+            assert!(text.contains("2 hosts, 2 runs"), "{text}");
+        }
+        for address in ["/outliers", "/history", "/runs", "/report?host=a"] {
+            let (status, text) = page(1, address).await;
+            assert!(status == 422 && text.contains(says), "{address}: {status} {text}");
+        }
     }
 }

@@ -105,6 +105,10 @@ pub const PAGES: usize = 128;
 pub const PAGE_BUILD: Duration = Duration::from_secs(60);
 /// How long whoever asked for a page may take to receive it.
 pub const PAGE_TAKEN: Duration = Duration::from_secs(2 * 60);
+/// Runs that pages are made of at most, which take about 15 KB of memory each.
+pub const PAGE_RUNS: u64 = 30_000;
+/// For how long what was read for pages is kept when nobody asks for any.
+pub const PAGE_IDLE: Duration = Duration::from_secs(60);
 /// For how long a page may be of what was read before.
 pub const PAGE_AGE: Duration = Duration::from_secs(2);
 /// The same where nothing has come meanwhile: others may have changed what is stored.

@@ -15,7 +15,7 @@ mod profile;
 
 pub use advise::advise;
 pub use compare::compare;
-pub use dashboard::{Choosing, Frame, arrivals, fleet, framed, hosts, message};
+pub use dashboard::{Choosing, Frame, arrivals, fleet, framed, hosts, message, summary};
 pub use history::history;
 pub use host::host;
 pub use outliers::outliers;

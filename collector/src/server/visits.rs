@@ -66,7 +66,8 @@ pub(super) fn web(
         move || Load { let_in: gate.calls(), in_work: gate.in_work(), request_bytes: gate.bytes() };
     let store = setup.readable.clone().unwrap_or(store);
     let clock = setup.clock.clone();
-    Arc::new(Web::new(clock, store, Arc::clone(tally), committer.clone(), Box::new(load)))
+    let (committer, most) = (committer.clone(), setup.bounds.page_runs);
+    Arc::new(Web::new(clock, store, Arc::clone(tally), committer, Box::new(load), most))
 }
 
 /// Has pages served on these listeners by a task, until that is ended.

@@ -250,6 +250,17 @@ impl Store for Sqlite {
         .await
     }
 
+    async fn count(&self, since: Option<Timestamp>) -> Result<u64, StoreError> {
+        let since_us = since.map_or(i64::MIN, microseconds);
+        self.with(move |connection| {
+            let sql = "SELECT count(*) FROM run WHERE time_us >= ?1";
+            let runs: i64 =
+                connection.prepare_cached(sql)?.query_row([since_us], |row| row.get(0))?;
+            Ok(u64::try_from(runs).unwrap_or(0))
+        })
+        .await
+    }
+
     async fn size_bytes(&self) -> Result<u64, StoreError> {
         self.with(|connection| {
             let words =

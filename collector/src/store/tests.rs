@@ -94,6 +94,18 @@ async fn a_store_grows_with_what_it_holds() {
 }
 
 #[tokio::test]
+async fn runs_are_counted_from_a_time_on() {
+    for (_folder, _, store) in stores().await {
+        assert_eq!(store.count(None).await.unwrap(), 0);
+        let now = Timestamp::now();
+        put(&*store, [fresh(&ended("old", now - 2.hours())), fresh(&ended("young", now))]).await;
+        assert_eq!(store.count(None).await.unwrap(), 2);
+        assert_eq!(store.count(Some(now - 1.hour())).await.unwrap(), 1);
+        assert_eq!(store.count(Some(now + 1.hour())).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_a_commit_too() {
     for (_folder, _, store) in stores().await {
         assert_eq!(put(&*store, []).await, []);

@@ -106,6 +106,10 @@ impl Store for ToldStore {
         Ok(Vec::new())
     }
 
+    async fn count(&self, _since: Option<Timestamp>) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     async fn size_bytes(&self) -> Result<u64, StoreError> {
         Ok(0)
     }

@@ -2,13 +2,17 @@
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
-use fleetmark_proto::limits;
+use fleetmark_proto::{limits, unit::grouped};
 use jiff::Timestamp;
-use tokio::{sync::Mutex, task::spawn_blocking, time::Instant};
+use tokio::{
+    sync::Mutex,
+    task::{JoinError, spawn_blocking},
+    time::{Instant, sleep},
+};
 
 use crate::{
     ingest::Tally,
@@ -23,7 +27,34 @@ const SHARE: u32 = 10;
 pub(super) struct Fleet {
     store: Arc<dyn Store>,
     tally: Arc<Tally>,
-    held: Mutex<Option<Held>>,
+    held: Arc<Mutex<Option<Held>>>,
+    /// How many are read at most.
+    most: u64,
+}
+
+/// Why runs were not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unread {
+    /// They cannot be.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// They are so many, which is more than a page may be made of.
+    #[error(
+        "there are {} runs in this time, and a page is made of {} at most: choose less with since, or ask on the command line",
+        grouped(*.runs), grouped(*.most)
+    )]
+    TooMany {
+        /// In the window.
+        runs: u64,
+        /// For a page.
+        most: u64,
+    },
+}
+
+impl From<JoinError> for Unread {
+    fn from(error: JoinError) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 /// What was read last.
@@ -31,6 +62,7 @@ struct Held {
     runs: Arc<Vec<StoredRun>>,
     since: Option<Timestamp>,
     read_at: Instant,
+    asked_at: Instant,
     took: Duration,
     /// Reports that had been stored by then.
     stored: u64,
@@ -79,34 +111,60 @@ impl Window {
 }
 
 impl Fleet {
-    pub(super) fn new(store: Arc<dyn Store>, tally: Arc<Tally>) -> Self {
-        Self { store, tally, held: Mutex::new(None) }
+    /// Reads this many runs at most.
+    pub(super) fn new(store: Arc<dyn Store>, tally: Arc<Tally>, most: u64) -> Self {
+        Self { store, tally, held: Arc::new(Mutex::new(None)), most }
     }
 
     /// The runs that ended at `since` or later.
     ///
     /// # Errors
     ///
-    /// If the store cannot be read.
-    pub(super) async fn since(&self, since: Option<Timestamp>) -> Result<Window, StoreError> {
+    /// If the store cannot be read, or they are too many.
+    pub(super) async fn since(&self, since: Option<Timestamp>) -> Result<Window, Unread> {
         let mut held = self.held.lock().await;
         let stored = self.tally.reports().stored;
-        let kept = held.as_ref().filter(|held| held.covers(since) && held.is_fresh(stored));
+        let kept = held.as_mut().filter(|held| held.covers(since) && held.is_fresh(stored));
         let all = match kept {
-            Some(held) => Arc::clone(&held.runs),
+            Some(held) => {
+                held.asked_at = Instant::now();
+                Arc::clone(&held.runs)
+            }
             None => {
+                let runs = self.store.count(since).await?;
+                if runs > self.most {
+                    return Err(Unread::TooMany { runs, most: self.most });
+                }
                 // What was read before goes first: there is room for one fleet.
                 *held = None;
                 let read_at = Instant::now();
                 let runs = self.store.runs(since).await?;
                 let runs = Arc::new(spawn_blocking(|| whole(runs)).await?);
                 let took = read_at.elapsed();
-                *held = Some(Held { runs: Arc::clone(&runs), since, read_at, took, stored });
+                let asked_at = Instant::now();
+                let all = Arc::clone(&runs);
+                *held = Some(Held { runs: all, since, read_at, asked_at, took, stored });
+                tokio::spawn(forget(Arc::downgrade(&self.held), read_at));
                 runs
             }
         };
         let from = since.map_or(0, |since| all.partition_point(|run| run.time() < since));
         Ok(Window { all, from })
+    }
+}
+
+/// Lets go of what was read then, once nobody has asked for it for a while.
+async fn forget(held: Weak<Mutex<Option<Held>>>, read_at: Instant) {
+    loop {
+        sleep(limits::PAGE_IDLE).await;
+        let Some(held) = held.upgrade() else { return };
+        let mut held = held.lock().await;
+        match held.as_ref().filter(|held| held.read_at == read_at) {
+            Some(held) if held.asked_at.elapsed() < limits::PAGE_IDLE => {}
+            Some(_) => *held = None,
+            // What was read later has a keeper of its own.
+            None => return,
+        }
     }
 }
 
@@ -138,7 +196,7 @@ mod tests {
         put("old", 48).await;
         put("young", 1).await;
         let tally = Arc::new(Tally::default());
-        let fleet = Fleet::new(Arc::clone(&store), Arc::clone(&tally));
+        let fleet = Fleet::new(Arc::clone(&store), Arc::clone(&tally), 3);
         let day = Some(Timestamp::now() - 24.hours());
         let of_day = fleet.since(day).await.unwrap();
         assert_eq!(of_day.runs().len(), 1);
@@ -158,6 +216,17 @@ mod tests {
         tokio::time::resume();
         let read = fleet.since(None).await.unwrap();
         assert_eq!(read.runs().len(), 3);
+        put("one-more", 0).await;
+        tally.count(&Outcome::Stored);
+        tokio::time::pause();
+        tokio::time::advance(limits::PAGE_AGE_AT_REST).await;
+        tokio::time::resume();
+        let many = fleet.since(None).await.err().unwrap().to_string();
+        assert!(
+            many.starts_with("there are 4 runs in this time, and a page is made of 3"),
+            "{many}"
+        );
+        fleet.since(day).await.unwrap();
         let held = fleet.held.lock().await;
         assert!(
             held.as_ref().unwrap().is_fresh(99),

@@ -128,13 +128,24 @@ impl Wanted {
         }
     }
 
+    /// What is asked of medians, if this page has them.
+    pub(super) fn ordinary(&self, now: Timestamp) -> Option<(Filter, Question)> {
+        let (What::Fleet(it) | What::Report(it)) = &self.what else { return None };
+        Some((it.select.filter(now), Question { by: it.by.clone(), against: it.against }))
+    }
+
+    /// Where this page leads.
+    pub(super) fn links(&self) -> Links<'_> {
+        Links::Dashboard(&self.carried)
+    }
+
     /// The page over the runs from then on.
     ///
     /// # Errors
     ///
     /// If what was asked for is not there.
     pub(super) fn make(&self, runs: &[StoredRun], now: Timestamp) -> Result<Page, Missed> {
-        let links = Links::Dashboard(&self.carried);
+        let links = self.links();
         Ok(match &self.what {
             What::Fleet(it) => {
                 let view = report(it, runs, now)?.0;

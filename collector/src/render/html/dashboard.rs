@@ -269,6 +269,29 @@ pub fn fleet(view: &View, arrivals: &[Arrival], links: Links) -> Page {
     Page { title, body }
 }
 
+/// Medians alone, with why there is no more.
+#[must_use]
+pub fn summary(view: &View, why: &str, links: Links) -> Page {
+    let title = "fleetmark fleet".to_owned();
+    let hosts: u64 = view.profiles.iter().map(|profile| profile.hosts).sum();
+    let runs: u64 = view.profiles.iter().map(|profile| profile.runs).sum();
+    let holds = format!("{}, {}", page::many(hosts, "host"), page::many(runs, "run"));
+    let body = html! {
+        (page::top(&title, &holds, view.generated_at, &page::asked(&view.filter)))
+        (chart::marks())
+        main {
+            p { "Medians alone: " (why) "." }
+            section aria-labelledby="groups" {
+                h2 #groups { "Groups" }
+                (groups_table(view, links))
+            }
+            (medians::medians(view))
+            (page::how_to_read(view.against))
+        }
+    };
+    Page { title, body }
+}
+
 fn groups_table(view: &View, links: Links) -> Markup {
     let columns = vec![
         ("group", Align::Left),
