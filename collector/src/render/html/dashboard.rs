@@ -117,7 +117,7 @@ fn form(frame: &Frame<'_>, choosing: Choosing) -> Markup {
             summary { "Choose what is shown" }
             form method="get" action=(frame.path) {
                 // What has no field here stays as it is.
-                @for (key, value) in &frame.pairs.iter().filter(|(key, _)| !has_field(choosing, key)).collect::<Vec<_>>() {
+                @for (key, value) in frame.pairs.iter().filter(|(key, _)| !has_field(choosing, key)) {
                     input type="hidden" name=(key) value=(value);
                 }
                 @match choosing {

@@ -217,15 +217,20 @@ async fn a_damaged_run_keeps_nobody_from_storing_others() {
     Connection::open(&path)
         .unwrap()
         .execute_batch(
-            "UPDATE run SET report = x'ff'; UPDATE rollup SET complete = 0; DELETE FROM outline",
+            "UPDATE run SET report = x'ff'; UPDATE rollup SET complete = 0; DELETE FROM outline;
+             DELETE FROM newest; DELETE FROM tally; DELETE FROM boots",
         )
         .unwrap();
     drop(store);
     let store = Sqlite::open(path.clone(), Mode::Write).unwrap();
     assert_eq!(store.put(run(&whole)).await.unwrap(), [Outcome::Stored]);
-    assert!(store.rollup(None).await.unwrap().is_none(), "reports go by the runs");
-    let error = Sqlite::migrate(path, true).unwrap_err().to_string();
-    assert!(error.contains(&damaged.id.to_string()), "{error}");
+    let rollup = store.rollup(None).await.unwrap().unwrap();
+    let hosts: Vec<&str> = rollup.hosts.iter().map(|it| it.host.as_str()).collect();
+    assert_eq!(hosts, ["b"], "what can be read");
+    let migrated = Sqlite::migrate(path, true).unwrap();
+    assert_eq!((migrated.rolled_up, migrated.damaged), (1, 1));
+    let checked = store.check().await.unwrap().differences;
+    assert!(checked.iter().all(|line| line.contains(&damaged.id.to_string())), "{checked:?}");
 }
 
 #[tokio::test]
