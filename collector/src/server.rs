@@ -2,6 +2,7 @@
 
 mod admission;
 mod arrival;
+mod carrying;
 mod connections;
 mod door;
 mod guard;
@@ -32,11 +33,7 @@ use fleetmark_proto::{
         ingest_server::IngestServer, query_server::QueryServer,
     },
 };
-use tokio::{
-    sync::oneshot,
-    task::JoinSet,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 use tonic::transport::{Server, server::Router};
 use tonic_health::{
     ServingStatus,
@@ -322,17 +319,12 @@ pub async fn serve_as(
     web.set_serving(false);
     gate.close();
     // Connections stay open and are accepted meanwhile, so that everybody hears that the collector is about to stop.
-    let finished = async {
-        gate.emptied().await;
-        committer.flush().await;
-    };
-    let finished = timeout_at(Instant::now() + bounds.drain, finished);
     let finished = tokio::select! {
         broken = &mut server => {
             broken?;
             true
         }
-        finished = finished => finished.is_ok(),
+        finished = drained(&gate, &committer, bounds.drain) => finished,
     };
     if !finished {
         return Ok(Served { tally, cut_off: gate.calls() });
@@ -344,6 +336,15 @@ pub async fn serve_as(
         ended?;
     }
     Ok(Served { tally, cut_off: 0 })
+}
+
+/// Waits until all who were let in have their answers. Whether that was so in time.
+async fn drained(gate: &Gate, committer: &Committer, within: Duration) -> bool {
+    let finished = async {
+        gate.emptied().await;
+        committer.flush().await;
+    };
+    timeout(within, finished).await.is_ok()
 }
 
 /// What decides of each call, and the tasks that keep it up to date until they are dropped.

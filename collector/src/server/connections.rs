@@ -10,19 +10,17 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use futures_util::{FutureExt as _, future::Map};
-use http_body::{Frame, SizeHint};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep, sleep_until},
 };
-use tonic::{Status, body::Body, transport::server::Connected};
+use tonic::{body::Body, transport::server::Connected};
 use tower::{Layer, Service};
 
-use super::{Bounds, admission::OfOne, arrival::Arrival, rights};
+use super::{Bounds, admission::OfOne, arrival::Arrival, carrying::Carrying, rights};
 
 /// What every connection over HTTP/2 begins with, in bytes.
 const PREFACE_BYTES: usize = 24;
@@ -262,7 +260,7 @@ where
         let call = request.extensions().get::<Peer>().map(|peer| Call::begin(peer, stays));
         self.0.call(request).map(Box::new(|answer: Result<http::Response<Body>, S::Error>| {
             let answer = answer?;
-            Ok(answer.map(|body| Body::new(Answer { body, _call: call })))
+            Ok(answer.map(|body| Body::new(Carrying { body, _until_then: call })))
         }))
     }
 }
@@ -290,31 +288,5 @@ impl Drop for Call {
     fn drop(&mut self) {
         *self.activity.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.counted().fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// An answer's body, until all of it is on its way.
-struct Answer {
-    body: Body,
-    _call: Option<Call>,
-}
-
-impl http_body::Body for Answer {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

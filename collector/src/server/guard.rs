@@ -255,6 +255,11 @@ impl Policy {
         }
     }
 
+    /// What is to be read again before this refusal is for good, if anything is.
+    fn outdated(&self, refusal: &Refusal) -> Option<Arc<Standings>> {
+        self.standings.clone().filter(|_| refusal.may_be_outdated())
+    }
+
     /// Who fetches a page, if it may. Who is not known is looked for once more, as it may have been let in since.
     pub(super) async fn let_in(
         &self,
@@ -263,8 +268,8 @@ impl Policy {
         headers: &HeaderMap,
     ) -> Result<Caller, Denied> {
         let mut judged = self.judge(call, arrival, headers);
-        if let (Err(refusal), Some(standings)) = (&judged, &self.standings)
-            && refusal.may_be_outdated()
+        if let Err(refusal) = &judged
+            && let Some(standings) = self.outdated(refusal)
         {
             standings.refresh_for_stranger().await;
             judged = self.judge(call, arrival, headers);
@@ -424,8 +429,7 @@ where
             Ok(caller) => return self.hand_on(call, caller, request),
             Err(refusal) => refusal,
         };
-        let standings = self.policy.standings.clone().filter(|_| refusal.may_be_outdated());
-        let Some(standings) = standings else {
+        let Some(standings) = self.policy.outdated(&refusal) else {
             let answer = self.policy.refuse(call, arrival(&request).address, &refusal);
             return Box::pin(ready(Ok(answer.into_http())));
         };

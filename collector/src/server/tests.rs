@@ -10,7 +10,7 @@ use fleetmark_proto::{
 use jiff::{Timestamp, ToSpan as _};
 use prost::Message as _;
 use tempfile::TempDir;
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 

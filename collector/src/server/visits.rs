@@ -10,14 +10,11 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use fleetmark_proto::limits;
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
     header::{ALLOW, AUTHORIZATION, HOST, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use http_body::{Frame, SizeHint};
-use http_body_util::Full;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -32,6 +29,7 @@ use zeroize::Zeroizing;
 use super::{
     Bounds, KEEPALIVE, KEEPALIVE_ANSWER, LINGER, Setup,
     admission::Gate,
+    carrying::Carrying,
     connections::{Connection, Peer, Watch},
     door::{Door, Witness},
     guard::Policy,
@@ -197,41 +195,15 @@ impl Service<Request<Body>> for Visit {
         Box::pin(async move {
             let (parts, _) = request.into_parts();
             let answer = web::guarded(visit.answer(parts).await);
-            let (taken, in_time) = oneshot::channel();
+            let (taken, in_time) = oneshot::channel::<()>();
             tokio::spawn(async move {
                 // It is dropped when the answer is on its way, or nobody wants it any more.
                 if timeout(limits::PAGE_TAKEN, in_time).await.is_err() {
                     visit.peer.hang_up();
                 }
             });
-            Ok(answer.map(|page| Body::new(Leaving { page, _taken: taken })))
+            Ok(answer.map(|body| Body::new(Carrying { body, _until_then: taken })))
         })
-    }
-}
-
-/// An answer that must be taken in time.
-struct Leaving {
-    page: Full<Bytes>,
-    _taken: oneshot::Sender<()>,
-}
-
-impl http_body::Body for Leaving {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.page).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.page.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.page.size_hint()
     }
 }
 
