@@ -58,7 +58,6 @@ use std::collections::BTreeMap;
 use fleetmark_proto::unit::count;
 
 use crate::store::StoredRun;
-use names::is_meant;
 
 /// The runs of each group, oldest first.
 fn grouped<'a>(runs: &[&'a StoredRun], by: &[Facet]) -> BTreeMap<Vec<String>, Vec<&'a StoredRun>> {

@@ -12,7 +12,7 @@ use crate::{
     plan::{CellKey, Spawner, Workload},
     profile::Profile,
     samples::{self, Interval},
-    series::Series,
+    series::{Series, SeriesKey},
     unit::Nanos,
     verdict::{self, Verdict},
 };
@@ -67,6 +67,13 @@ impl Report {
             return Vec::new();
         }
         verdict::within_rounds(&self.cells, self.against)
+    }
+
+    /// All that was measured: the cells, which are of no pass, and then the cell of each series with what it is of.
+    pub fn measured(&self) -> impl Iterator<Item = (Option<SeriesKey>, &Cell)> {
+        let cells = self.cells.iter().map(|cell| (None, cell));
+        let series = self.series.iter().map(|series| (Some(series.key), &series.cell));
+        cells.chain(series)
     }
 
     /// Whether the run may enter medians: it is whole, and clean unless suspect ones are let in.

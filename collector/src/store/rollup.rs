@@ -89,10 +89,8 @@ impl Extract {
     /// Of this report.
     #[must_use]
     pub fn of(report: &Report) -> Self {
-        let cells = report.cells.iter().map(|cell| (None, cell));
-        let series = report.series.iter().map(|series| (Some(series.key), &series.cell));
         let (cells, values) =
-            cells.chain(series).map(|of| (FormCell::of(of), CellValue::of(report, of.1))).unzip();
+            report.measured().map(|of| (FormCell::of(of), CellValue::of(report, of.1))).unzip();
         Self {
             form: Form {
                 profile: report.profile.id.as_str().to_owned(),

@@ -14,7 +14,7 @@ use fleetmark_proto::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{check_profiles, is_meant};
+use super::{check_profiles, names};
 use crate::store::StoredRun;
 
 /// Which runs and cells are asked for. What is empty asks for all.
@@ -78,7 +78,7 @@ impl Filter {
         let series = report.series.iter().map(|series| &series.cell);
         let mut cells = report.cells.iter().chain(series);
         self.in_window(run)
-            && is_any(&self.profile, &|wanted| is_meant(report, wanted))
+            && is_any(&self.profile, &|wanted| names::is_of(report, wanted))
             && self.wants_host(report)
             && self.label.iter().all(|(key, values)| {
                 report.labels.get(key).is_some_and(|value| values.contains(value))

@@ -11,7 +11,7 @@ use fleetmark_proto::{
 };
 use jiff::Timestamp;
 
-use super::{Facet, Filter, Question, View, medians::Found};
+use super::{Facet, Filter, Question, View, medians::Found, names};
 use crate::{
     stats::{Group, GroupKey, LeftOut, Newest, is_collision, lacking},
     store::{
@@ -60,7 +60,7 @@ impl Filter {
 
     /// Whether runs of this form are asked for.
     fn wants_form(&self, form: &Form) -> bool {
-        (self.profile.is_empty() || self.profile.iter().any(|wanted| is_meant(form, wanted)))
+        (self.profile.is_empty() || self.profile.iter().any(|wanted| is_of(form, wanted)))
             && form.cells.iter().any(|cell| self.wants(cell.scenario, cell.spawner))
     }
 
@@ -68,7 +68,7 @@ impl Filter {
     fn names_profiles(&self, rollup: &Rollup) -> bool {
         let forms = || rollup.forms.values().map(|(form, _)| form);
         self.profile.iter().all(|wanted| {
-            let meant = forms().filter(|form| is_meant(form, wanted));
+            let meant = forms().filter(|form| is_of(form, wanted));
             let ids: BTreeSet<&str> = meant.map(|form| form.profile.as_str()).collect();
             ids.len() == 1 || forms().any(|form| form.name == *wanted)
         })
@@ -76,8 +76,8 @@ impl Filter {
 }
 
 /// Whether the runs of a form are of a profile that is meant by what was typed.
-fn is_meant(form: &Form, wanted: &str) -> bool {
-    form.name == wanted || (!wanted.is_empty() && form.profile.starts_with(wanted))
+fn is_of(form: &Form, wanted: &str) -> bool {
+    names::is_meant(&form.name, &form.profile, wanted)
 }
 
 /// The runs that count in this window alone, and are to be read for [`Draft::new`].
@@ -203,9 +203,7 @@ fn whole(counted: i64) -> u64 {
 
 /// The cell of a report that enters this group.
 fn cell<'a>(report: &'a Report, key: &GroupKey, spawner: Spawner) -> Option<&'a Cell> {
-    let cells = report.cells.iter().map(|cell| (None, cell));
-    let series = report.series.iter().map(|series| (Some(series.key), &series.cell));
-    let mut all = cells.chain(series).filter(|(_, cell)| cell.key.spawner == spawner);
+    let mut all = report.measured().filter(|(_, cell)| cell.key.spawner == spawner);
     all.find(|(series, cell)| GroupKey::of(report, *series, cell) == *key).map(|(_, cell)| cell)
 }
 

@@ -293,9 +293,7 @@ pub(super) fn groups<'a>(
     for run in runs.iter().filter(|run| !collided.contains(&run.report.host.id)) {
         let report = &run.report;
         let standing = Standing::of(report, filter.include_suspect);
-        let cells = report.cells.iter().map(|cell| (None, cell));
-        let series = report.series.iter().map(|series| (Some(series.key), &series.cell));
-        for (series, cell) in cells.chain(series) {
+        for (series, cell) in report.measured() {
             if filter.wants_scenario(cell.key.scenario) {
                 let key = GroupKey::of(report, series, cell);
                 groups.entry(key).or_default().add(report, cell, standing);

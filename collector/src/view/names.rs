@@ -74,11 +74,16 @@ fn listed(labels: &[ProfileLabel]) -> String {
     shown.join(", ")
 }
 
-/// Whether a profile is meant by what was typed: its id, the start of its id, or its name.
+/// Whether a profile of this name and id is meant by what was typed: its id, the start of its id, or its name.
 #[must_use]
-pub(super) fn is_meant(report: &Report, wanted: &str) -> bool {
-    report.profile.name == wanted
-        || (!wanted.is_empty() && report.profile.id.as_str().starts_with(wanted))
+pub(super) fn is_meant(name: &str, id: &str, wanted: &str) -> bool {
+    name == wanted || (!wanted.is_empty() && id.starts_with(wanted))
+}
+
+/// Whether the profile of a report is.
+#[must_use]
+pub(super) fn is_of(report: &Report, wanted: &str) -> bool {
+    is_meant(&report.profile.name, report.profile.id.as_str(), wanted)
 }
 
 /// The newest run of each profile.
@@ -105,7 +110,7 @@ pub(super) fn one<'a>(
     let all = newest(runs);
     let meant: BTreeSet<&ProfileId> = runs
         .iter()
-        .filter(|run| is_meant(&run.report, wanted))
+        .filter(|run| is_of(&run.report, wanted))
         .map(|run| &run.report.profile.id)
         .collect();
     let found: Vec<&Profile> =

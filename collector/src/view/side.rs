@@ -7,7 +7,7 @@ use jiff::{Span, Timestamp};
 use serde::{Serialize, Serializer};
 use strsim::normalized_damerau_levenshtein as likeness;
 
-use super::{Facet, Filter, NotOne, check_profiles, is_meant};
+use super::{Facet, Filter, NotOne, check_profiles, names};
 use crate::store::StoredRun;
 
 /// The runs that have all of some facets, in some time.
@@ -105,7 +105,7 @@ impl Side {
 /// Whether a facet of a run is what was typed.
 fn is_of(facet: &Facet, wanted: &str, run: &StoredRun) -> bool {
     match facet {
-        Facet::Profile => is_meant(&run.report, wanted),
+        Facet::Profile => names::is_of(&run.report, wanted),
         Facet::Host => run.report.host.id.as_str() == wanted || run.report.host.name == wanted,
         Facet::Build => run.report.build.key().contains(wanted),
         facet => facet.of(run) == wanted,
